@@ -1,0 +1,33 @@
+export { addressFileName, domainOf, fnv1a, localPartOf } from "./address.ts";
+export { type Envelope, envelopeSchema, type Manifest, manifestSchema } from "./envelope.ts";
+export {
+  describeFailure,
+  type FailureDetails,
+  type FailureRecord,
+  PermanentFailure,
+  TemporaryFailure,
+} from "./failure.ts";
+export { type MessageId, messageIdSchema, newMessageId } from "./message-id.ts";
+export { type MessageState, messageStateNames, messageStates } from "./message-state.ts";
+export {
+  type Attachment,
+  type Defect,
+  type DefectCode,
+  defectMeanings,
+  defectSchema,
+  emptyParsedMessage,
+  type Mailbox,
+  type ParsedMessage,
+  parsedMessageSchema,
+} from "./parsed-message.ts";
+export {
+  patternMatches,
+  type Route,
+  routeFor,
+  routeSchema,
+  type Target,
+  type TargetConfig,
+  type TransportName,
+  targetSchema,
+  targetsFor,
+} from "./route.ts";

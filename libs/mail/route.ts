@@ -1,0 +1,130 @@
+import { z } from "zod";
+import { addressFileName, fnv1a } from "./address.ts";
+
+const maildirTarget = z.strictObject({
+  /** Folder of the Maildir. `{recipient}` stands for the recipient's address, made safe for a file name. */
+  maildir: z.string().min(1),
+});
+const smtpTarget = z.strictObject({
+  /** `smtp://[user@]host[:port]` (STARTTLS when offered) or `smtps://…` (implicit TLS). */
+  smtp: z.url({ protocol: /^smtps?$/ }),
+  password: z.string().optional(),
+  /** "opportunistic": STARTTLS when offered; "required": refuse to deliver without TLS; "off". */
+  tls: z.enum(["opportunistic", "required", "off"]).optional(),
+  /** Accept any certificate. Only for a server of your own. */
+  insecureTls: z.boolean().optional(),
+});
+const lmtpTarget = z.strictObject({
+  /** `host:port`, or the path of a unix socket. */
+  lmtp: z.string().min(1),
+});
+const webhookTarget = z.strictObject({
+  webhook: z.url({ protocol: /^https?$/ }),
+  /** Signs each request (Standard Webhooks, `whsec_…` or any text). `env:NAME` reads it from the environment. */
+  secret: z.string().min(1).optional(),
+  /** "link": each attachment has a signed URL; "inline": base64 in the JSON, up to `inlineLimit` octets a message. */
+  attachments: z.enum(["link", "inline"]).optional(),
+  inlineLimit: z.number().int().nonnegative().optional(),
+  timeoutSeconds: z.number().positive().max(300).optional(),
+  /** Allow addresses in private, loopback and link-local networks. Off, so that a URL cannot reach inside. */
+  allowPrivate: z.boolean().optional(),
+});
+export const targetSchema = z.union([maildirTarget, smtpTarget, lmtpTarget, webhookTarget], {
+  error:
+    'a target is one of { maildir: "path" }, { smtp: "smtp://host:port" }, { lmtp: "host:port" }, { webhook: "https://…" }',
+});
+export type TargetConfig = z.infer<typeof targetSchema>;
+
+/**
+ * Recipients are patterns matched against the whole address without regard to case; `*` stands for any run
+ * of characters: `*`, `*@example.com`, `*@*.example.com`, `sales@example.com`.
+ */
+export const routeSchema = z.strictObject({
+  recipients: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),
+  to: z.union([targetSchema, z.array(targetSchema).min(1)]),
+});
+export type Route = z.infer<typeof routeSchema>;
+
+export type TransportName = "maildir" | "smtp" | "lmtp" | "webhook";
+
+/** One destination of one message: what a delivery attempt is made at. */
+export interface Target {
+  /** Stable over restarts and configuration changes that keep the destination: `webhook-89ab…`. */
+  id: string;
+  transport: TransportName;
+  /** For people: `webhook:https://app.example.com/inbound`. Holds no secret. */
+  label: string;
+  /** The configuration, with `{recipient}` filled in. */
+  config: TargetConfig;
+  recipients: string[];
+}
+
+const patterns = new Map<string, RegExp>();
+
+/** Whether a recipient pattern takes an address. */
+export function patternMatches(pattern: string, address: string): boolean {
+  let regex = patterns.get(pattern);
+  if (!regex) {
+    const source = pattern.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));
+    regex = new RegExp(`^${source.join(".*")}$`, "isu");
+    patterns.set(pattern, regex);
+  }
+  return regex.test(address);
+}
+
+/** The first route that takes the recipient, or undefined: then it is refused with 550 5.1.1. */
+export function routeFor(routes: readonly Route[], recipient: string): Route | undefined {
+  return routes.find((route) =>
+    [route.recipients].flat().some((pattern) => patternMatches(pattern, recipient)),
+  );
+}
+
+/**
+ * The targets of one message: recipients that share a destination share a target. Recipients no route takes
+ * (the configuration changed since they were accepted) are returned beside them.
+ */
+export function targetsFor(
+  routes: readonly Route[],
+  recipients: readonly string[],
+): { targets: Target[]; unrouted: string[] } {
+  const targets = new Map<string, Target>();
+  const unrouted: string[] = [];
+  for (const recipient of recipients) {
+    const route = routeFor(routes, recipient);
+    if (!route) {
+      unrouted.push(recipient);
+      continue;
+    }
+    for (const config of [route.to].flat()) {
+      const target = targetOf(config, recipient);
+      const known = targets.get(target.id);
+      if (known) known.recipients.push(recipient);
+      else targets.set(target.id, target);
+    }
+  }
+  return { targets: [...targets.values()], unrouted };
+}
+
+function targetOf(config: TargetConfig, recipient: string): Target {
+  if ("maildir" in config) {
+    const maildir = config.maildir.replaceAll("{recipient}", addressFileName(recipient));
+    return target("maildir", maildir, { maildir }, recipient);
+  }
+  if ("smtp" in config) return target("smtp", config.smtp, config, recipient);
+  if ("lmtp" in config) return target("lmtp", config.lmtp, config, recipient);
+  return target("webhook", config.webhook, config, recipient);
+}
+
+function target(transport: TransportName, address: string, config: TargetConfig, recipient: string): Target {
+  return {
+    id: `${transport}-${fnv1a(address)}`,
+    transport,
+    label: `${transport}:${withoutPassword(address)}`,
+    config,
+    recipients: [recipient],
+  };
+}
+
+function withoutPassword(address: string): string {
+  return address.replace(/^([a-z]+:\/\/[^/:@]*):[^/@]*@/, "$1@");
+}

@@ -1,0 +1,88 @@
+import type { Readable } from "node:stream";
+import type { Defect, Manifest, MessageId, MessageState, ParsedMessage } from "@millrace/mail";
+import type { JournalEntry } from "./journal-entry.ts";
+
+/** What `messages list` shows of one message. */
+export interface MessageSummary {
+  id: MessageId;
+  /** ISO 8601, UTC. */
+  receivedAt: string;
+  /** Reverse-path of the envelope, "" when null. */
+  from: string;
+  /** Recipients of the envelope. */
+  to: string[];
+  subject: string;
+  /** Octets as the client sent them, before our Received field. */
+  size: number;
+  sha256: string;
+  state: MessageState;
+  /** Codes of the defects the parser found. */
+  defects: Defect["code"][];
+}
+
+/** One message on its way into the store. */
+export interface StoreItem {
+  manifest: Manifest;
+  parsed: ParsedMessage;
+  /** The whole raw message, our Received field first; small ones as octets, large ones as a stream. */
+  raw: Buffer | (() => Readable);
+}
+
+/** Where one target of a message stands: a projection of the journal. */
+export interface DeliveryStatus {
+  target: string;
+  label: string;
+  recipients: string[];
+  state: "pending" | "deferred" | "delivered" | "failed";
+  attempts: number;
+  /** ISO 8601 of the last attempt, null before the first. */
+  lastAttemptAt: string | null;
+  /** The far side's last words, or our own reason. */
+  lastReply: string | null;
+}
+
+/** Which messages a list shows; every field narrows it. */
+export interface ListQuery {
+  limit?: number;
+  /** Only messages with a smaller id than this one, for paging. */
+  before?: MessageId;
+  state?: MessageState;
+  /** Words to find in subject, addresses and text. Every word must be there; "…" is a phrase; a last `*` a prefix. */
+  search?: string;
+}
+
+/**
+ * The durable end of the pipeline: blobs with the raw messages, an index over them, and the journal for good.
+ * One conformance suite (`mail-store-suite.ts`) runs on every implementation.
+ */
+export interface MailStore {
+  /**
+   * Stores messages: blob first (file and folder fsynced), then the rows, in one transaction. Durable when it
+   * resolves. A message that is there already is left as it is, so that a job may run twice.
+   * @throws when nothing of the batch could be made durable; the batch may then be tried again as a whole
+   */
+  put(items: readonly StoreItem[]): Promise<void>;
+  has(id: MessageId): boolean;
+  manifest(id: MessageId): Manifest | undefined;
+  parsed(id: MessageId): ParsedMessage | undefined;
+  summary(id: MessageId): MessageSummary | undefined;
+  /** The raw message, our Received field first. @throws NotStored */
+  raw(id: MessageId): Readable;
+  /** The raw message in one piece. @throws NotStored */
+  read(id: MessageId): Promise<Buffer>;
+  /** Newest first. */
+  list(query?: ListQuery): MessageSummary[];
+  /** As many as there are in each state; costs the same at any size. */
+  counts(): Record<MessageState, number>;
+  deliveries(id: MessageId): DeliveryStatus[];
+  /** What happened to a message, in order of time. */
+  journal(id: MessageId): JournalEntry[];
+  /**
+   * Takes journal entries over for good and moves the states that follow from them, in one transaction with
+   * the cursor: entries at or before the cursor are skipped, so that giving them twice changes nothing.
+   */
+  archive(entries: readonly JournalEntry[]): void;
+  /** Id of the last journal entry that was archived; "0-0" at the start. */
+  cursor(): string;
+  close(): void;
+}

@@ -1,0 +1,82 @@
+import type { Readable } from "node:stream";
+import type { Envelope, Manifest, MessageId, ParsedMessage } from "@millrace/mail";
+import type { Logger } from "@millrace/service";
+import type { z } from "zod";
+import type { EventData, EventName } from "./events.ts";
+import type { RetryPolicy } from "./retry.ts";
+
+/** A fact a worker is called with. */
+export interface PipelineEvent<Name extends string = string, Data = Record<string, unknown>> {
+  name: Name;
+  message: MessageId;
+  /** Milliseconds since the epoch at which it was recorded. */
+  at: number;
+  data: Data;
+}
+
+/** Own events of a worker: a name and the schema of what it carries. */
+export type EmitSchemas = Record<string, z.ZodType<Record<string, unknown>>>;
+
+type BuiltIn<E> = E extends EventName
+  ? PipelineEvent<E, EventData<E>>
+  : E extends string
+    ? PipelineEvent<E>
+    : never;
+
+/** What a handler has at hand for one message. */
+export interface WorkerContext {
+  message: MessageId;
+  manifest: Manifest;
+  envelope: Envelope;
+  /** The parsed message, from the spool or the mail store, whichever has it. */
+  parsed(): Promise<ParsedMessage>;
+  /** The raw message as a stream, our Received field first. */
+  raw(): Promise<Readable>;
+  /** The raw message in one piece: for messages known to be small. */
+  read(): Promise<Buffer>;
+  /** The decoded octets of one attachment, by its index in `parsed().attachments`. */
+  attachment(index: number): Promise<Readable>;
+  /**
+   * Publishes an event. Nothing is sent before the handler returns: events and completion are recorded in one
+   * step. Emitting the same event more than once needs a `key` that is the same at every run.
+   */
+  emit(event: string, data: Record<string, unknown>, options?: { key?: string }): void;
+  log: Logger;
+  /** Aborted when the worker's time for the job is over, or when the process stops. */
+  signal: AbortSignal;
+  /** From 1. A snooze or a shutdown costs none. */
+  attempt: number;
+  /** How often this job took its process down with it, or was lost. */
+  crashes: number;
+  /** The same at every run of this job: for the far side to tell a repetition. */
+  idempotencyKey: string;
+}
+
+/** A worker: a value, not a class. Made by {@link defineWorker}. */
+export interface WorkerDefinition {
+  name: string;
+  on: readonly string[];
+  concurrency: number;
+  /** Milliseconds one run of the handler may take; then its signal aborts and the attempt counts as failed. */
+  timeout: number;
+  retry: RetryPolicy;
+  emits: EmitSchemas;
+  /** Crashes of the process after which the job is a dead letter, so that a poison message ends. */
+  maxCrashes: number;
+  handle(event: PipelineEvent, ctx: WorkerContext): Promise<void> | void;
+}
+
+export interface WorkerOptions<E extends string> {
+  /** Lower case letters, digits and "-"; names the queue, the subscription and the log lines. */
+  name: string;
+  on: E | readonly E[];
+  /** Jobs one process handles at once. Default 16. */
+  concurrency?: number;
+  /** Milliseconds. Default 60,000. */
+  timeout?: number;
+  retry?: Partial<RetryPolicy>;
+  emits?: EmitSchemas;
+  /** Default 5. */
+  maxCrashes?: number;
+  handle(event: BuiltIn<E>, ctx: WorkerContext): Promise<void> | void;
+}

@@ -1,0 +1,96 @@
+import { type Config, ConfigError, loadConfig } from "./config.ts";
+import { createLogger, type Logger } from "./log.ts";
+
+/** Exit statuses a supervisor tells apart: a wrong configuration does not get better by a restart. */
+export const exitStatus = { ok: 0, crashed: 1, config: 78, unavailable: 69 } as const;
+
+/** Cannot start for a reason that a person has to mend; its message is the one line they read. */
+export class StartError extends Error {
+  override name = "StartError";
+}
+
+/** What a service gives back once it works. */
+export interface RunningService {
+  /** What a supervisor may tell about it, such as the address it listens on. */
+  ready?: Record<string, unknown>;
+  /** Finishes or hands back what is under way, then lets go of everything. Must end by itself. */
+  stop(): Promise<void>;
+}
+
+export interface ServiceContext {
+  config: Config;
+  log: Logger;
+}
+
+/**
+ * The life of a process: configuration, logger, start, readiness, signals, end. SIGTERM, or the loss of the
+ * supervisor it was started by, stops it in order; a second signal ends it at once.
+ */
+export async function runService(
+  name: string,
+  start: (context: ServiceContext) => Promise<RunningService>,
+): Promise<void> {
+  const supervised = process.send !== undefined;
+  let log: Logger | undefined;
+  let running: RunningService | undefined;
+  let stopping = false;
+
+  const end = (status: number): void => {
+    if (supervised && process.connected) process.disconnect?.();
+    // The logger writes behind; what it still holds is the reason for this very exit.
+    if (log) log.flush(() => process.exit(status));
+    else process.exit(status);
+    setTimeout(() => process.exit(status), 500).unref();
+  };
+  const stop = async (reason: string): Promise<void> => {
+    if (stopping) {
+      log?.warn({ reason }, "stopped at once");
+      return end(exitStatus.crashed);
+    }
+    stopping = true;
+    log?.info({ reason }, "stopping");
+    try {
+      await running?.stop();
+      log?.info("stopped");
+      end(exitStatus.ok);
+    } catch (error) {
+      log?.error({ err: error }, "stopped badly");
+      end(exitStatus.crashed);
+    }
+  };
+
+  try {
+    const config = await loadConfig();
+    log = createLogger(name, config.settings.LOG_LEVEL);
+    const logger = log;
+    process.on("unhandledRejection", (error) => {
+      logger.fatal({ err: error }, "crashed");
+      end(exitStatus.crashed);
+    });
+    process.on("uncaughtException", (error) => {
+      logger.fatal({ err: error }, "crashed");
+      end(exitStatus.crashed);
+    });
+    process.on("SIGTERM", () => void stop("SIGTERM"));
+    // Ctrl-C reaches the whole process group; under a supervisor it is the supervisor that stops us, in order.
+    process.on("SIGINT", () => supervised || void stop("SIGINT"));
+    if (supervised) process.on("disconnect", () => void stop("supervisor lost"));
+
+    running = await start({ config, log });
+    if (stopping) return;
+    log.info(running.ready ?? {}, "ready");
+    process.send?.({ type: "ready", ...running.ready });
+  } catch (error) {
+    if (error instanceof ConfigError) {
+      for (const problem of error.problems) process.stderr.write(`millrace ${name}: ${problem}\n`);
+      return end(exitStatus.config);
+    }
+    if (error instanceof StartError) {
+      process.stderr.write(`millrace ${name}: ${error.message}\n`);
+      return end(exitStatus.unavailable);
+    }
+    if (log) log.fatal({ err: error }, "could not start");
+    else process.stderr.write(`millrace ${name}: ${(error as Error).stack}\n`);
+    end(exitStatus.crashed);
+  }
+}

@@ -1,0 +1,61 @@
+import { Redis, type RedisOptions } from "ioredis";
+
+/**
+ * A client for whoever must answer somebody in time: it never queues a command for later, and a command that
+ * gets no answer fails. 1 ms when Redis is dead, `commandTimeout` when it is frozen.
+ * A command that timed out *may still have run*: its outcome is unknown, not negative.
+ */
+export function failFastRedis(url: string, options: RedisOptions = {}): Redis {
+  return connect(url, {
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+    commandTimeout: 3_000,
+    socketTimeout: 4_000,
+    connectTimeout: 2_000,
+    retryStrategy: (times) => Math.min(50 * 2 ** times, 1_000),
+    ...options,
+  });
+}
+
+/** A client for workers: it waits for Redis as long as it takes. */
+export function patientRedis(url: string, options: RedisOptions = {}): Redis {
+  return connect(url, {
+    maxRetriesPerRequest: null,
+    retryStrategy: (times) => Math.min(50 * 2 ** times, 2_000),
+    ...options,
+  });
+}
+
+function connect(url: string, options: RedisOptions): Redis {
+  const redis = url.startsWith("unix://")
+    ? new Redis({ ...options, path: url.slice("unix://".length) })
+    : new Redis(url, options);
+  // Every command reports its own failure; without a listener ioredis prints each lost connection as well.
+  redis.on("error", () => {});
+  return redis;
+}
+
+/**
+ * What keeps a Redis from being a safe place for mail, as lines that name the setting, its value and the cure.
+ * Empty when all is well.
+ */
+export async function durabilityProblems(redis: Redis): Promise<string[]> {
+  const wanted = { appendonly: "yes", appendfsync: "always", "maxmemory-policy": "noeviction" } as const;
+  const problems: string[] = [];
+  for (const [key, value] of Object.entries(wanted)) {
+    let found: string | undefined;
+    try {
+      found = ((await redis.config("GET", key)) as string[])[1];
+    } catch {
+      problems.push(`Redis does not tell its ${key} (CONFIG is not allowed): allow CONFIG GET for this user`);
+      continue;
+    }
+    if (found !== value) {
+      problems.push(
+        `Redis has ${key}=${found ?? "(unset)"}, with which accepted mail can be lost: run CONFIG SET ${key} ${value}, and put it in redis.conf`,
+      );
+    }
+  }
+  return problems;
+}

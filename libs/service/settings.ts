@@ -1,0 +1,157 @@
+import { choice, flag, integer, type Setting, text } from "./setting.ts";
+
+/**
+ * Every scalar of the configuration, by the name of its environment variable. The README's table is made
+ * from this object, and a test fails when the two differ.
+ */
+export const settings = {
+  MILLRACE_CONFIG: text({
+    about:
+      "Configuration file (YAML, JSON or TypeScript). Default: `millrace.config.{ts,yaml,yml,json}` in the working folder, if there is one.",
+  }),
+  MILLRACE_DATA_DIR: text({
+    about: "Folder of everything that is kept: Redis's files, the mail store, Maildirs.",
+    default: "./var",
+  }),
+  REDIS_URL: text({
+    about:
+      "Redis to use (`redis://`, `rediss://` or `unix:///path`). Unset: `millrace up` runs one of its own under the data folder.",
+    secret: true,
+  }),
+  LOG_LEVEL: choice({
+    about: "Least severe line that is logged.",
+    default: "info",
+    of: ["trace", "debug", "info", "warn", "error", "fatal", "silent"],
+  }),
+
+  SMTP_HOST: text({ about: "Address the edge listens on.", default: "127.0.0.1" }),
+  SMTP_PORT: integer({
+    about: "Port of the first edge; `--edges N` takes the N-1 that follow.",
+    default: 2525,
+    min: 0,
+    max: 65535,
+  }),
+  SMTP_ENABLE_TLS: flag({ about: "Offer STARTTLS with the certificate below.", default: false }),
+  SMTP_TLS_CERT: text({ about: "Certificate chain, a PEM file. Needed with `SMTP_ENABLE_TLS`." }),
+  SMTP_TLS_KEY: text({ about: "Private key, a PEM file. Needed with `SMTP_ENABLE_TLS`." }),
+  SMTP_MAX_MESSAGE_BYTES: integer({
+    about: "Largest message, in octets; announced as SIZE. Larger: 552.",
+    default: 52_428_800,
+    min: 1_024,
+    max: 1_073_741_824,
+  }),
+  SMTP_MAX_RECIPIENTS: integer({
+    about: "Recipients in one transaction. More: 452.",
+    default: 1_000,
+    min: 1,
+    max: 100_000,
+  }),
+  SMTP_MAX_CLIENTS: integer({
+    about: "Connections one edge holds. More: 421.",
+    default: 2_000,
+    min: 1,
+    max: 100_000,
+  }),
+  SMTP_MAX_COMMAND_BYTES: integer({
+    about: "Longest command line, in octets. Longer: 421.",
+    default: 2_048,
+    min: 512,
+    max: 65_536,
+  }),
+  SMTP_MAX_ERRORS: integer({
+    about: "Refused commands after which a connection is closed with 421.",
+    default: 20,
+    min: 1,
+    max: 100_000,
+  }),
+  SMTP_MAX_HOPS: integer({
+    about: "Received fields a message may carry. More: 554, a mail loop (RFC 5321 §6.3).",
+    default: 100,
+    min: 1,
+    max: 10_000,
+  }),
+  SMTP_COMMAND_TIMEOUT_SECONDS: integer({
+    about: "Time for one command to arrive (RFC 5321 §4.5.3.2.7 asks for 5 minutes).",
+    default: 300,
+    min: 1,
+    max: 3_600,
+  }),
+  SMTP_DATA_TIMEOUT_SECONDS: integer({
+    about: "Time for one whole message, from DATA to its final dot.",
+    default: 600,
+    min: 1,
+    max: 86_400,
+  }),
+  SMTP_COMMIT_TIMEOUT_SECONDS: integer({
+    about: "Time for Redis to take a message in; after it the client reads 451.",
+    default: 10,
+    min: 1,
+    max: 14,
+  }),
+  SMTP_BARE_LINE_ENDINGS: choice({
+    about:
+      "A CR or LF alone in a message: `reject` it with 550, or `normalize` it to CRLF before it is stored and hashed.",
+    default: "reject",
+    of: ["reject", "normalize"],
+  }),
+
+  PARSE_CONCURRENCY: integer({
+    about: "Parser threads, each with one message at a time.",
+    default: 4,
+    min: 1,
+    max: 64,
+  }),
+  PARSE_TIMEOUT_SECONDS: integer({
+    about: "Time for one message; after it the message goes on unparsed.",
+    default: 30,
+    min: 1,
+    max: 600,
+  }),
+  PARSE_HEAP_MB: integer({
+    about: "Heap of one parser thread; past it the message goes on unparsed.",
+    default: 256,
+    min: 32,
+    max: 8_192,
+  }),
+  PARSE_MAX_TEXT_BYTES: integer({
+    about: "Text and HTML kept from one message, in octets each.",
+    default: 2_097_152,
+    min: 1_024,
+    max: 67_108_864,
+  }),
+  STORE_CONCURRENCY: integer({
+    about: "Messages one store worker writes at once; they share fsyncs and transactions.",
+    default: 128,
+    min: 1,
+    max: 4_096,
+  }),
+  DELIVER_CONCURRENCY: integer({
+    about: "Deliveries one deliver worker makes at once.",
+    default: 200,
+    min: 1,
+    max: 4_096,
+  }),
+  DELIVER_TARGET_CONCURRENCY: integer({
+    about: "Deliveries one deliver worker makes to one target at once.",
+    default: 20,
+    min: 1,
+    max: 4_096,
+  }),
+
+  CONSOLE_HOST: text({ about: "Address the console's HTTP server listens on.", default: "127.0.0.1" }),
+  CONSOLE_PORT: integer({
+    about: "Port of the console: it serves the attachment links that webhooks carry.",
+    default: 8025,
+    min: 0,
+    max: 65535,
+  }),
+  CONSOLE_URL: text({
+    about:
+      "How the console is reached from outside: the start of attachment links. Default: its host and port.",
+  }),
+} satisfies Record<string, Setting<unknown>>;
+
+export type SettingName = keyof typeof settings;
+export type Settings = {
+  readonly [K in SettingName]: (typeof settings)[K] extends Setting<infer T> ? T : never;
+};

@@ -1,0 +1,2 @@
+export { shardOf, shards, spooledKey, spoolKeys } from "./keys.ts";
+export { type Command, type Draft, NotSpooled, redisSpool, type Spool } from "./spool.ts";
