@@ -3,7 +3,7 @@ import type { Envelope, Manifest, MessageId, ParsedMessage } from "@millrace/mai
 import type { Logger } from "@millrace/service";
 import type { z } from "zod";
 import type { EventData, EventName } from "./events.ts";
-import type { RetryPolicy } from "./retry.ts";
+import { defaultRetry, type RetryPolicy } from "./retry.ts";
 
 /** A fact a worker is called with. */
 export interface PipelineEvent<Name extends string = string, Data = Record<string, unknown>> {
@@ -41,6 +41,11 @@ export interface WorkerContext {
    * step. Emitting the same event more than once needs a `key` that is the same at every run.
    */
   emit(event: string, data: Record<string, unknown>, options?: { key?: string }): void;
+  /**
+   * Keeps what this run has done so far even if it fails in the end: the events emitted until now are recorded
+   * with the failure, and `data` is what the event carries at the next attempt.
+   */
+  progress(data: Record<string, unknown>): void;
   log: Logger;
   /** Aborted when the worker's time for the job is over, or when the process stops. */
   signal: AbortSignal;
@@ -79,4 +84,43 @@ export interface WorkerOptions<E extends string> {
   /** Default 5. */
   maxCrashes?: number;
   handle(event: BuiltIn<E>, ctx: WorkerContext): Promise<void> | void;
+}
+
+/** Makes a worker out of its options, with the defaults filled in. @throws TypeError that names the worker and the option */
+export function defineWorker<const E extends string>(options: WorkerOptions<E>): WorkerDefinition {
+  const wrong = (what: string) => new TypeError(`worker ${JSON.stringify(options.name)}: ${what}`);
+  if (!/^[a-z][a-z0-9-]{0,62}$/.test(options.name)) {
+    throw wrong(
+      'a name is lower case letters, digits and "-", begins with a letter and has at most 63 characters',
+    );
+  }
+  const on = [options.on].flat();
+  if (on.length === 0) throw wrong("`on` names no event");
+  const concurrency = options.concurrency ?? 16;
+  if (!Number.isInteger(concurrency) || concurrency < 1)
+    throw wrong("`concurrency` is a whole number from 1");
+  const timeout = options.timeout ?? 60_000;
+  if (!(timeout > 0)) throw wrong("`timeout` is a number of milliseconds above 0");
+  return {
+    name: options.name,
+    on,
+    concurrency,
+    timeout,
+    retry: { ...defaultRetry, ...options.retry },
+    emits: options.emits ?? {},
+    maxCrashes: options.maxCrashes ?? 5,
+    handle: options.handle as WorkerDefinition["handle"],
+  };
+}
+
+/** "Not now": comes back later, at no attempt's cost. */
+export class Snooze extends Error {
+  override name = "Snooze";
+  readonly delay: number;
+
+  /** @param delay milliseconds */
+  constructor(delay: number) {
+    super(`snoozed for ${delay} ms`);
+    this.delay = delay;
+  }
 }

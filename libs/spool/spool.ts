@@ -41,6 +41,8 @@ export interface Draft {
 export interface Spool {
   draft(id: MessageId): Draft;
   manifest(id: MessageId): Promise<Manifest | undefined>;
+  /** Whether the body is here. */
+  has(id: MessageId): Promise<boolean>;
   /** The whole body. @throws NotSpooled */
   read(id: MessageId): Promise<Buffer>;
   /** The body as a stream that holds one chunk at a time. Errors with NotSpooled. */
@@ -111,6 +113,8 @@ export function redisSpool(redis: Redis): Spool {
       const json = await redis.get(spoolKeys(id).manifest);
       return json === null ? undefined : manifestSchema.parse(JSON.parse(json));
     },
+
+    has: async (id) => (await redis.exists(spoolKeys(id).chunks)) === 1,
 
     async read(id) {
       const chunks = await redis.lrangeBuffer(spoolKeys(id).chunks, 0, -1);

@@ -1,0 +1,66 @@
+import type { MessageId } from "@millrace/mail";
+import { type JournalEntry, journalEntrySchema } from "@millrace/mailstore";
+import { type Command, shards } from "@millrace/spool";
+import type { Redis } from "ioredis";
+import { ledgerKeys, shardKeys } from "./keys.ts";
+
+/** A journal entry before it is written: the stream gives it its `seq`. */
+export type NewEntry = Omit<JournalEntry, "seq" | "message">;
+
+/** The fields of the stream entry, in the order `read` expects them. */
+export function journalFields(id: MessageId, entry: NewEntry): string[] {
+  const { event, worker, ...rest } = entry;
+  return ["m", id, "e", event, "w", worker, "j", JSON.stringify(rest)];
+}
+
+/** The command that appends an entry, for whoever writes it in a step with something else. */
+export function journalCommand(id: MessageId, entry: NewEntry): Command {
+  return ["XADD", ledgerKeys(id).journal, "*", ...journalFields(id, entry)];
+}
+
+/** The newest part of the journal, in Redis; the older part is in the mail store. */
+export interface JournalTail {
+  /** Up to `count` entries after `seq`; waits up to `blockMs` for the first. */
+  after(seq: string, count: number, blockMs?: number): Promise<JournalEntry[]>;
+  /** Entries of one message that have not been archived. Reads the whole tail, which the archiver keeps short. */
+  of(id: MessageId): Promise<JournalEntry[]>;
+  /** Removes entries up to and including `seq`. Only for whoever has archived them. */
+  trim(seq: string): Promise<void>;
+  /** How many entries wait to be archived. */
+  length(): Promise<number>;
+}
+
+export function journalTail(redis: Redis): JournalTail {
+  // One shard today. With more, each has a cursor of its own; the archive's cursor gets a shard beside it then.
+  const key = shardKeys(shards[0] as string).journal;
+  const after = async (seq: string, count: number, blockMs?: number): Promise<JournalEntry[]> => {
+    const found = blockMs
+      ? await redis.xread("COUNT", count, "BLOCK", blockMs, "STREAMS", key, seq)
+      : await redis.xread("COUNT", count, "STREAMS", key, seq);
+    const entries = (found as [string, [string, string[]][]][] | null)?.[0]?.[1] ?? [];
+    return entries.map(([id, fields]) => decode(id, fields));
+  };
+  return {
+    after,
+    async of(id) {
+      const mine: JournalEntry[] = [];
+      for (let seq = "0-0"; ; ) {
+        const page = await after(seq, 1_000);
+        mine.push(...page.filter((entry) => entry.message === id));
+        const last = page.at(-1);
+        if (!last) return mine;
+        seq = last.seq;
+      }
+    },
+    async trim(seq) {
+      const [ms, n] = seq.split("-").map(Number) as [number, number];
+      await redis.xtrim(key, "MINID", `${ms}-${n + 1}`);
+    },
+    length: () => redis.xlen(key),
+  };
+}
+
+function decode(seq: string, fields: string[]): JournalEntry {
+  const [, message, , event, , worker, , json] = fields;
+  return journalEntrySchema.parse({ ...JSON.parse(json ?? "{}"), seq, message, event, worker });
+}

@@ -1,0 +1,40 @@
+import type { MessageId } from "@millrace/mail";
+import { shardOf, spoolKeys } from "@millrace/spool";
+
+/** The pipeline's keys of one message; in the message's shard, so that one script may touch them with its body. */
+export function ledgerKeys(id: MessageId) {
+  const shard = shardOf(id);
+  const { manifest, chunks } = spoolKeys(id);
+  return { work: workKey(id), ...shardKeys(shard), manifest, chunks };
+}
+
+/** Hash of what is still to be done for a message: unit name -> JSON of the unit. */
+export function workKey(id: MessageId): string {
+  return `millrace:${shardOf(id)}:work:${id}`;
+}
+
+export function shardKeys(shard: string) {
+  return {
+    /** Sorted set of the messages that have not reached their end, by time of acceptance. */
+    open: `millrace:${shard}:open`,
+    /** Sorted set of "<message> <unit>" whose job may not have been added yet, by the time to look after it. */
+    wakeups: `millrace:${shard}:wakeups`,
+    /** Stream of the journal's newest entries, until the store has archived them. */
+    journal: `millrace:${shard}:journal`,
+  };
+}
+
+/** Hash of worker name -> JSON of its subscription. */
+export const subscriptionsKey = "millrace:subscriptions";
+/** Held by the one process that reconciles at a time. */
+export const reconcilerKey = "millrace:reconciler";
+
+/** BullMQ's prefix of a worker's queue: each queue has a hash tag of its own. */
+export function queuePrefix(worker: string): string {
+  return `millrace:{${worker}}`;
+}
+
+/** The key BullMQ keeps a job under. */
+export function jobKey(worker: string, jobId: string): string {
+  return `${queuePrefix(worker)}:${worker}:${jobId}`;
+}

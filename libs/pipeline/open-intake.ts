@@ -1,0 +1,122 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Manifest } from "@millrace/mail";
+import { durabilityProblems, failFastRedis, type Logger, StartError } from "@millrace/service";
+import { type Draft, redisSpool } from "@millrace/spool";
+import { ReplyError } from "ioredis";
+import type { Intake } from "./intake.ts";
+import { openingCommands, redisLedger } from "./ledger.ts";
+import { openQueues } from "./queues.ts";
+import { openSubscriptions } from "./subscriptions.ts";
+import { type Unit, unitName } from "./unit.ts";
+
+/** Milliseconds to wait for a lost connection before the second, last try at a commit. */
+const reconnectWithin = 2_000;
+/** A Redis that has not answered for this long, in milliseconds, is away, whatever its connection says. */
+const silentAfter = 4_000;
+
+/**
+ * Opens the intake: the edge's own client, which fails fast.
+ * @throws StartError when Redis cannot be reached, or would not keep what it has acknowledged
+ */
+export async function openIntake(redisUrl: string, log: Logger): Promise<Intake> {
+  const redis = failFastRedis(redisUrl);
+  let undurable: string | undefined = "Redis has not been checked yet";
+  const check = async () => {
+    const problems = await durabilityProblems(redis);
+    undurable = problems[0];
+    if (undurable) log.error({ problems }, "refusing mail");
+  };
+  // Again at every connection: behind the same address there may be another Redis than before.
+  redis.on("ready", () => {
+    undurable = "Redis is being checked";
+    check().catch((error: Error) => {
+      undurable = `Redis could not be checked: ${error.message}`;
+    });
+  });
+  await ready(5_000).catch(() => {
+    redis.disconnect();
+    throw new StartError(
+      "REDIS_URL: no Redis answers there; start it, correct REDIS_URL, or leave it out and run `millrace up`",
+    );
+  });
+  await check().catch(() => {});
+  if (undurable) {
+    redis.disconnect();
+    throw new StartError(undurable);
+  }
+
+  const spool = redisSpool(redis);
+  const ledger = redisLedger(redis);
+  const queues = openQueues(redis, ledger);
+  const subscriptions = await openSubscriptions(redis);
+
+  async function ready(within: number): Promise<void> {
+    if (redis.status === "ready") return;
+    const controller = new AbortController();
+    try {
+      await Promise.race([
+        new Promise<void>((resolve) => redis.once("ready", resolve)),
+        sleep(within, undefined, { signal: controller.signal }).then(() => {
+          throw new Error(`no connection to Redis within ${within} ms`);
+        }),
+      ]);
+    } finally {
+      controller.abort();
+    }
+  }
+
+  const commit = async (draft: Draft, manifest: Manifest, units: Map<string, Unit>): Promise<void> => {
+    const { envelope, size } = manifest;
+    const commands = openingCommands(manifest, units, {
+      at: manifest.receivedAt,
+      event: "message.received",
+      worker: "edge",
+      data: { from: envelope.from, recipients: envelope.recipients, client: envelope.client.ip, size },
+    });
+    try {
+      await draft.commit(manifest, commands);
+    } catch (error) {
+      // A reply is an answer: it was not done. Anything else says nothing about what Redis did, and a second
+      // commit under the same id is answered like the first.
+      if (error instanceof ReplyError) throw error;
+      log.warn({ message: manifest.id, err: error }, "commit unclear, asking again");
+      await ready(reconnectWithin);
+      await draft.commit(manifest, commands);
+    }
+  };
+
+  return {
+    unavailable() {
+      if (redis.status !== "ready") return "Redis is not connected";
+      if (undurable) return undurable;
+      if (subscriptions.age() > silentAfter) return "Redis does not answer";
+      // Accepting now would open no work for anybody: nobody would ever look at the message.
+      if (subscriptions.to("message.received").length === 0)
+        return "no worker has subscribed to message.received";
+      return undefined;
+    },
+
+    draft: (id) => spool.draft(id),
+
+    async accept(draft, manifest) {
+      const workers = subscriptions.to("message.received");
+      if (workers.length === 0) throw new Error("no worker has subscribed to message.received");
+      const unit: Unit = { v: 1, event: "message.received", at: manifest.receivedAt, data: {}, attempts: 0 };
+      const units = new Map(workers.map((worker) => [unitName(worker, "message.received"), unit]));
+      await commit(draft, manifest, units);
+      // After the commit the message is accepted, whatever becomes of the wake-up: the reconciler sees to those
+      // that fail. Waiting for it here would only make the client wait for a second round trip.
+      for (const name of units.keys()) {
+        queues.wake({ message: manifest.id, unit: name }).catch((error: Error) => {
+          log.debug({ message: manifest.id, err: error }, "wake-up left to the reconciler");
+        });
+      }
+    },
+
+    async close() {
+      subscriptions.close();
+      await Promise.race([queues.close(), sleep(3_000, undefined, { ref: false })]);
+      redis.disconnect();
+    },
+  };
+}

@@ -1,0 +1,88 @@
+import { type Job, Queue } from "bullmq";
+import type { Redis } from "ioredis";
+import { batched } from "./batch.ts";
+import { jobKey, queuePrefix } from "./keys.ts";
+import type { Ledger } from "./ledger.ts";
+import { type JobData, jobIdOf, type UnitRef, workerOf } from "./unit.ts";
+
+/** How many jobs of a worker wait, run, are due later, or were buried by BullMQ itself. */
+export interface QueueCounts {
+  waiting: number;
+  active: number;
+  delayed: number;
+  failed: number;
+}
+
+/** The BullMQ queues, one per worker, made when they are first needed. */
+export interface Queues {
+  /**
+   * Adds the jobs of units, in batches with others. A job that exists already is left as it is. When it fails,
+   * the reconciler adds the job later: the unit is what counts.
+   */
+  wake(ref: UnitRef): Promise<void>;
+  /** Those of the units that have no job at all. */
+  withoutJob(refs: readonly UnitRef[]): Promise<UnitRef[]>;
+  counts(worker: string): Promise<QueueCounts>;
+  /** Jobs that BullMQ gave up on by itself. */
+  buried(worker: string, limit: number): Promise<Job<JobData>[]>;
+  close(): Promise<void>;
+}
+
+export function openQueues(redis: Redis, ledger: Ledger): Queues {
+  const queues = new Map<string, Queue<JobData>>();
+  const queueOf = (worker: string): Queue<JobData> => {
+    let queue = queues.get(worker);
+    if (!queue) {
+      queue = new Queue<JobData>(worker, {
+        connection: redis,
+        prefix: queuePrefix(worker),
+        // Nobody reads BullMQ's event stream; the journal is the record.
+        streams: { events: { maxLen: 1 } },
+        defaultJobOptions: { attempts: 1, removeOnComplete: true, removeOnFail: false },
+      });
+      queue.on("error", () => {});
+      queues.set(worker, queue);
+    }
+    return queue;
+  };
+
+  const wakeBatch = batched<UnitRef, void>(async (refs) => {
+    const byWorker = Map.groupBy(refs, (ref) => workerOf(ref.unit));
+    for (const [worker, group] of byWorker) {
+      await queueOf(worker).addBulk(
+        group.map((ref) => ({ name: worker, data: { v: 1, ...ref }, opts: { jobId: jobIdOf(ref) } })),
+      );
+    }
+    // Not waited for: a wakeup that stays is looked after once more, which changes nothing.
+    ledger.woken(refs).catch(() => {});
+    return refs.map(() => undefined);
+  }, 500);
+
+  return {
+    wake: (ref) => wakeBatch.add(ref),
+
+    async withoutJob(refs) {
+      const pipeline = redis.pipeline();
+      for (const ref of refs) pipeline.exists(jobKey(workerOf(ref.unit), jobIdOf(ref)));
+      const results = (await pipeline.exec()) ?? [];
+      return refs.filter((_, index) => results[index]?.[1] === 0);
+    },
+
+    async counts(worker) {
+      const counts = await queueOf(worker).getJobCounts("wait", "active", "delayed", "failed");
+      return {
+        waiting: counts.wait ?? 0,
+        active: counts.active ?? 0,
+        delayed: counts.delayed ?? 0,
+        failed: counts.failed ?? 0,
+      };
+    },
+
+    buried: (worker, limit) => queueOf(worker).getFailed(0, limit - 1),
+
+    async close() {
+      await wakeBatch.idle();
+      await Promise.all([...queues.values()].map((queue) => queue.close().catch(() => {})));
+    },
+  };
+}

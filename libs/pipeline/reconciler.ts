@@ -1,0 +1,103 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { unitsFor } from "./context.ts";
+import { reconcilerKey } from "./keys.ts";
+import type { Pipeline } from "./open-pipeline.ts";
+import { jobDataSchema, type UnitRef } from "./unit.ts";
+
+/** Milliseconds between two rounds, and how long a round may hold the lock. */
+const every = 5_000;
+const lockFor = 30_000;
+/** Wake-ups and messages looked at in one round. */
+const perRound = 2_000;
+/** Milliseconds a message is left alone after its acceptance: its jobs may still be on their way. */
+const settledAfter = 30_000;
+
+/**
+ * Makes jobs follow the ledger: a unit without a job gets one, whatever lost it. One process does it at a time.
+ * Returns a function that ends it.
+ */
+export function startReconciler(pipeline: Pipeline): () => Promise<void> {
+  const controller = new AbortController();
+  const loop = async () => {
+    let position = 0;
+    while (!controller.signal.aborted) {
+      try {
+        position = await withLock(pipeline, () => reconcile(pipeline, position), position);
+      } catch (error) {
+        if (!controller.signal.aborted) pipeline.log.warn({ err: error }, "reconciling failed, trying again");
+      }
+      await sleep(every, undefined, { signal: controller.signal, ref: false }).catch(() => {});
+    }
+  };
+  const ended = loop();
+  return async () => {
+    controller.abort();
+    await Promise.race([ended, sleep(1_000, undefined, { ref: false })]);
+  };
+}
+
+async function withLock<T>(pipeline: Pipeline, round: () => Promise<T>, otherwise: T): Promise<T> {
+  const token = randomUUID();
+  if ((await pipeline.redis.set(reconcilerKey, token, "PX", lockFor, "NX")) !== "OK") return otherwise;
+  try {
+    return await round();
+  } finally {
+    if ((await pipeline.redis.get(reconcilerKey)) === token) await pipeline.redis.del(reconcilerKey);
+  }
+}
+
+/**
+ * One round: overdue wake-ups, jobs BullMQ buried, and a stretch of all open messages from `position` on.
+ * @returns the position the next round goes on from
+ */
+export async function reconcile(pipeline: Pipeline, position: number): Promise<number> {
+  const { ledger, queues, log } = pipeline;
+  const due = await ledger.dueWakeups(Date.now(), perRound);
+  await wakeAll(pipeline, due, "overdue");
+
+  for (const { worker } of pipeline.subscriptions.all()) {
+    const buried = await queues.buried(worker, perRound);
+    for (const job of buried) {
+      const parsed = jobDataSchema.safeParse(job.data);
+      log.error({ worker, job: job.id, reason: job.failedReason }, "job found buried");
+      await job.remove();
+      if (parsed.success) await wakeAll(pipeline, await stillOpen(pipeline, parsed.data), "buried");
+    }
+  }
+
+  const messages = await ledger.open(position, perRound);
+  for (const { id, at } of messages) {
+    if (Date.now() - at >= settledAfter) await reconcileMessage(pipeline, id);
+  }
+  return messages.length < perRound ? 0 : position + messages.length;
+}
+
+async function reconcileMessage(pipeline: Pipeline, id: string): Promise<void> {
+  const { ledger, log } = pipeline;
+  const units = await ledger.unitsOf(id);
+  if (units.size > 0) {
+    const open = [...units].filter(([, unit]) => !unit.dead).map(([unit]) => ({ message: id, unit }));
+    await wakeAll(pipeline, await pipeline.queues.withoutJob(open), "lost");
+    return;
+  }
+  if (await pipeline.spool.has(id)) {
+    // Its body is here and nobody has work for it: a subscriber was missing when an event was published.
+    log.warn({ message: id }, "had no work left and is not stored, starting again");
+    const opens = unitsFor(pipeline, [{ event: "message.received", key: undefined, data: {} }], Date.now());
+    await ledger.reopen(id, opens);
+    return;
+  }
+  await ledger.close(id);
+}
+
+async function stillOpen(pipeline: Pipeline, ref: UnitRef): Promise<UnitRef[]> {
+  const unit = (await pipeline.ledger.unitsOf(ref.message)).get(ref.unit);
+  return unit && !unit.dead ? [{ message: ref.message, unit: ref.unit }] : [];
+}
+
+async function wakeAll(pipeline: Pipeline, refs: readonly UnitRef[], why: string): Promise<void> {
+  if (refs.length === 0) return;
+  await Promise.all(refs.map((ref) => pipeline.queues.wake(ref)));
+  pipeline.log.info({ jobs: refs.length, why }, "woken");
+}

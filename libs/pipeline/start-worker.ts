@@ -1,0 +1,197 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { describeFailure, type FailureRecord, PermanentFailure, TemporaryFailure } from "@millrace/mail";
+import { DelayedError, type Job, WaitingError, Worker } from "bullmq";
+import { ZodError } from "zod";
+import { type Emission, type Run, startRun, unitsFor } from "./context.ts";
+import type { NewEntry } from "./journal.ts";
+import { queuePrefix } from "./keys.ts";
+import type { Settlement } from "./ledger.ts";
+import type { Pipeline } from "./open-pipeline.ts";
+import { retryDelay } from "./retry.ts";
+import { type JobData, jobDataSchema, type Unit, type UnitRef } from "./unit.ts";
+import { Snooze, type WorkerDefinition } from "./worker.ts";
+
+/** Milliseconds after which the job of a process that died is somebody else's, and how often that is looked for. */
+const lockDuration = 20_000;
+const stalledInterval = 5_000;
+/** Milliseconds a stopping worker gives its handlers to finish, and then to give up. */
+const finishWithin = 10_000;
+const giveUpWithin = 1_000;
+
+/** An entry of the pipeline's own, beside those of the events. */
+type OwnEntry = Pick<NewEntry, "event" | "data">;
+
+/** The process is stopping and the handler did not finish: not a failure, the job goes back as it was. */
+class Interrupted extends Error {
+  override name = "Interrupted";
+}
+
+export interface RunningWorker {
+  /** Takes no more jobs, lets those under way finish, hands back those that do not. */
+  stop(): Promise<void>;
+}
+
+/** Registers the worker's subscription and handles its jobs until it is stopped. */
+export async function startWorker(worker: WorkerDefinition, pipeline: Pipeline): Promise<RunningWorker> {
+  const { ledger, queues, log } = pipeline;
+  const stopping = new AbortController();
+  await pipeline.subscriptions.register(worker.name, worker.on);
+
+  /** Runs a step on Redis until it has worked: a full or restarting Redis must not turn into a failed job. */
+  const persistently = async <T>(step: () => Promise<T>): Promise<T> => {
+    for (let tries = 0; ; tries++) {
+      try {
+        return await step();
+      } catch (error) {
+        // A record this version cannot read does not get better by trying; another version may read it.
+        if (error instanceof ZodError) throw error;
+        if (stopping.signal.aborted) throw new Interrupted("stopping", { cause: error });
+        log.warn({ worker: worker.name, err: error }, "Redis refused, trying again");
+        await sleep(Math.min(100 * 2 ** tries, 5_000));
+      }
+    }
+  };
+
+  const settle = async (ref: UnitRef, settlement: Settlement): Promise<void> => {
+    const settled = await persistently(() => ledger.settle(ref, settlement));
+    if (!settled) return;
+    for (const unit of settlement.opens.keys()) {
+      queues.wake({ message: ref.message, unit }).catch((error: Error) => {
+        log.debug({ message: ref.message, err: error }, "wake-up left to the reconciler");
+      });
+    }
+  };
+
+  /** What a run leaves behind, whatever its end: the events, as journal entries and as work for subscribers. */
+  const outcome = (run: Run, emissions: readonly Emission[], started: number, own?: OwnEntry) => {
+    const at = Date.now();
+    const about = { at, worker: worker.name, attempt: run.ctx.attempt, ms: at - started };
+    const journal: NewEntry[] = emissions.map(({ event, data }) => ({ ...about, event, data }));
+    if (own) journal.push({ ...about, ...own });
+    return { journal, opens: unitsFor(pipeline, emissions, at) };
+  };
+
+  const handle = async (run: Run, ref: UnitRef, unit: Unit, controller: AbortController): Promise<void> => {
+    const timer = setTimeout(
+      () =>
+        controller.abort(new TemporaryFailure(`took longer than ${worker.timeout} ms`, { code: "TIMEOUT" })),
+      worker.timeout,
+    );
+    try {
+      const aborted = new Promise<never>((_, reject) => {
+        // A handler that heeds the signal ends first and cleanly; one that does not is left behind.
+        controller.signal.addEventListener("abort", () => {
+          setTimeout(reject, giveUpWithin, controller.signal.reason).unref();
+        });
+      });
+      const event = { name: unit.event, message: ref.message, at: unit.at, data: unit.data };
+      await Promise.race([Promise.resolve(worker.handle(event, run.ctx)), aborted]);
+    } catch (error) {
+      throw controller.signal.aborted ? controller.signal.reason : error;
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+
+  const bury = async (ref: UnitRef, unit: Unit, run: Run, started: number, failure: FailureRecord) => {
+    const data = run.kept?.data ?? unit.data;
+    const attempts = run.ctx.attempt;
+    const entry = { event: "job.dead", data: { ...data, job: ref.unit, attempts, failure } };
+    run.ctx.log.error({ job: ref.unit, failure }, "dead-lettered");
+    await settle(ref, {
+      outcome: "dead",
+      unit: { ...unit, data, attempts },
+      ...outcome(run, run.kept?.emissions ?? [], started, entry),
+    });
+  };
+
+  const processJob = async (job: Job<JobData>, token: string | undefined): Promise<void> => {
+    const { message, unit: name } = jobDataSchema.parse(job.data);
+    const ref = { message, unit: name };
+    const begun = await persistently(() => ledger.begin(ref));
+    // Settled by an earlier run that did not live to complete its job.
+    if (!begun) return;
+    const { unit, manifest } = begun;
+    const controller = new AbortController();
+    const interrupt = () => controller.abort(new Interrupted("the process is stopping"));
+    stopping.signal.addEventListener("abort", interrupt);
+    const crashes = job.stalledCounter;
+    const started = Date.now();
+    const run = startRun(worker, pipeline, { ref, unit, manifest, crashes, signal: controller.signal });
+    try {
+      if (crashes >= worker.maxCrashes) {
+        throw new PermanentFailure(`${crashes} processes died over it`, { code: "CRASHED", status: "5.3.0" });
+      }
+      if (stopping.signal.aborted) interrupt();
+      await handle(run, ref, unit, controller);
+      await settle(ref, { outcome: "done", ...outcome(run, run.emissions, started, doneEntry(run, ref)) });
+    } catch (error) {
+      if (error instanceof Interrupted) {
+        await job.moveToWait(token);
+        run.ctx.log.info({ job: name }, "handed back");
+        throw new WaitingError();
+      }
+      if (error instanceof Snooze) {
+        await persistently(() => job.moveToDelayed(Date.now() + error.delay, token));
+        throw new DelayedError();
+      }
+      const failure = describeFailure(error);
+      const wait = failure.permanent ? undefined : delayAfter(error, unit.attempts + 1);
+      if (wait === undefined) return await bury(ref, unit, run, started, failure);
+      const next: Unit = { ...unit, data: run.kept?.data ?? unit.data, attempts: unit.attempts + 1 };
+      const nextAttemptAt = Date.now() + wait;
+      const entry = { event: "job.deferred", data: { job: name, failure, nextAttemptAt } };
+      run.ctx.log.warn({ job: name, failure, nextAttemptAt }, "deferred");
+      await settle(ref, {
+        outcome: "deferred",
+        unit: next,
+        ...outcome(run, run.kept?.emissions ?? [], started, entry),
+      });
+      await persistently(() => job.moveToDelayed(nextAttemptAt, token));
+      throw new DelayedError();
+    } finally {
+      stopping.signal.removeEventListener("abort", interrupt);
+    }
+  };
+
+  const delayAfter = (error: unknown, attempt: number): number | undefined => {
+    const wait = retryDelay(worker.retry, attempt);
+    const asked = error instanceof TemporaryFailure ? error.retryAfter : undefined;
+    return wait === undefined || asked === undefined ? wait : Math.max(wait, asked);
+  };
+
+  const bull = new Worker<JobData>(worker.name, processJob, {
+    connection: pipeline.redis,
+    prefix: queuePrefix(worker.name),
+    concurrency: worker.concurrency,
+    lockDuration,
+    stalledInterval,
+    // BullMQ must never bury a job by itself: how often is too often is `maxCrashes`, and the burial is ours.
+    maxStalledCount: 1_000_000,
+    removeOnComplete: { count: 0 },
+    drainDelay: 5,
+    runRetryDelay: 1_000,
+  });
+  bull.on("error", (error) => log.warn({ worker: worker.name, err: error }, "queue trouble"));
+
+  return {
+    async stop() {
+      const closed = bull.close();
+      const finished = Promise.race([closed.then(() => true), sleep(finishWithin, false, { ref: false })]);
+      if (await finished) return;
+      stopping.abort();
+      const handedBack = Promise.race([
+        closed.then(() => true),
+        sleep(2 * giveUpWithin, false, { ref: false }),
+      ]);
+      // Redis is away: what is left behind is found by the next process as stalled.
+      if (!(await handedBack)) await bull.close(true).catch(() => {});
+    },
+  };
+}
+
+/** A run that emits is told by its events; one that does not leaves an entry of its own. */
+function doneEntry(run: Run, ref: UnitRef): OwnEntry | undefined {
+  if (run.emissions.length > 0) return undefined;
+  return { event: "job.done", data: { job: ref.unit } };
+}
