@@ -32,6 +32,8 @@ export interface Config {
   /** Absolute folders under MILLRACE_DATA_DIR. */
   paths: { data: string; redis: string; mail: string; maildir: string };
   redisUrl: string;
+  /** PATH: where a `redis-server` is looked for. */
+  searchPath: string;
   /** Whether the Redis is one that `millrace up` runs itself. */
   redisIsOurs: boolean;
 }
@@ -107,6 +109,7 @@ export async function loadConfig(
     root,
     paths,
     redisUrl: values.REDIS_URL ?? `unix://${paths.redis}/redis.sock`,
+    searchPath: env.PATH ?? "",
     redisIsOurs: !values.REDIS_URL,
   };
 }

@@ -1,0 +1,142 @@
+import { join } from "node:path";
+import type { DatabaseSync } from "node:sqlite";
+import type { Readable } from "node:stream";
+import { type Manifest, type MessageId, messageStateNames, type ParsedMessage } from "@millrace/mail";
+import { BlobFiles } from "./blob-files.ts";
+import type { JournalEntry } from "./journal-entry.ts";
+import type { DeliveryStatus, ListQuery, MailStore, MessageSummary, StoreItem } from "./mail-store.ts";
+import { NotStored, PartlyStored } from "./not-stored.ts";
+import { openForReading, openForWriting, transaction } from "./sqlite-connection.ts";
+import { SqliteIndex } from "./sqlite-index.ts";
+import { SqliteJournal } from "./sqlite-journal.ts";
+
+export interface MailStoreOptions {
+  /** Folder of the store: `index.sqlite` and `blobs/`. */
+  directory: string;
+  /** Only read. The store may not exist yet: it is empty then, and fills once a writer has made it. */
+  readOnly?: boolean;
+}
+
+/** Opens the store in a folder: blobs as files, the index in SQLite. Any number of processes may do so at once. */
+export function openMailStore(options: MailStoreOptions): MailStore {
+  return new FileMailStore(options.directory, options.readOnly ?? false);
+}
+
+interface Connection {
+  db: DatabaseSync;
+  index: SqliteIndex;
+  journal: SqliteJournal;
+}
+
+class FileMailStore implements MailStore {
+  private readonly path: string;
+  private readonly blobs: BlobFiles;
+  private readonly readOnly: boolean;
+  private connection: Connection | undefined;
+  private closed = false;
+
+  constructor(directory: string, readOnly: boolean) {
+    this.path = join(directory, "index.sqlite");
+    this.blobs = new BlobFiles(directory);
+    this.readOnly = readOnly;
+    if (readOnly) this.reader();
+    else {
+      this.blobs.prepare();
+      this.connection = connectionOf(openForWriting(this.path));
+    }
+  }
+
+  async put(items: readonly StoreItem[]): Promise<void> {
+    const { db, index } = this.writer();
+    const batch = [...new Map(items.map((item) => [item.manifest.id, item])).values()];
+    const failures = await this.blobs.put(batch);
+    // Only now: a row whose blob a power cut took away would be a message lost after its 250.
+    const durable = batch.filter((item) => !failures.has(item.manifest.id));
+    if (durable.length > 0) transaction(db, this.path, () => index.insert(durable));
+    if (failures.size > 0) throw new PartlyStored(failures, batch.length);
+  }
+
+  has(id: MessageId): boolean {
+    return this.reader()?.index.has(id) ?? false;
+  }
+
+  manifest(id: MessageId): Manifest | undefined {
+    return this.reader()?.index.manifest(id);
+  }
+
+  parsed(id: MessageId): ParsedMessage | undefined {
+    return this.reader()?.index.parsed(id);
+  }
+
+  summary(id: MessageId): MessageSummary | undefined {
+    return this.reader()?.index.summary(id);
+  }
+
+  raw(id: MessageId): Readable {
+    return this.blobs.open(id, this.blobSize(id));
+  }
+
+  async read(id: MessageId): Promise<Buffer> {
+    return this.blobs.read(id, this.blobSize(id));
+  }
+
+  list(query?: ListQuery): MessageSummary[] {
+    return this.reader()?.index.list(query) ?? [];
+  }
+
+  counts() {
+    return this.reader()?.index.counts() ?? emptyCounts();
+  }
+
+  deliveries(id: MessageId): DeliveryStatus[] {
+    return this.reader()?.journal.deliveries(id) ?? [];
+  }
+
+  journal(id: MessageId): JournalEntry[] {
+    return this.reader()?.journal.entries(id) ?? [];
+  }
+
+  archive(entries: readonly JournalEntry[]): void {
+    const { db, journal } = this.writer();
+    if (entries.length > 0) transaction(db, this.path, () => journal.archive(entries));
+  }
+
+  cursor(): string {
+    return this.reader()?.journal.cursor() ?? "0-0";
+  }
+
+  close(): void {
+    this.closed = true;
+    this.connection?.db.close();
+    this.connection = undefined;
+  }
+
+  private blobSize(id: MessageId): number {
+    const size = this.reader()?.index.blobSize(id);
+    if (size !== undefined) return size;
+    throw new NotStored(id, `${this.path} has no row of it; \`millrace trace ${id}\` tells where it is`);
+  }
+
+  private writer(): Connection {
+    if (this.connection && !this.readOnly) return this.connection;
+    throw new Error(`mail store ${this.path} is ${this.closed ? "closed" : "open for reading only"}`);
+  }
+
+  private reader(): Connection | undefined {
+    if (this.closed) throw new Error(`mail store ${this.path} is closed`);
+    if (!this.connection) {
+      const db = openForReading(this.path);
+      if (db) this.connection = connectionOf(db);
+    }
+    return this.connection;
+  }
+}
+
+function connectionOf(db: DatabaseSync): Connection {
+  return { db, index: new SqliteIndex(db), journal: new SqliteJournal(db) };
+}
+
+function emptyCounts() {
+  const counts = messageStateNames.map((state) => [state, 0] as const);
+  return Object.fromEntries(counts) as ReturnType<MailStore["counts"]>;
+}

@@ -1,0 +1,194 @@
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { MessageId } from "@millrace/mail";
+import {
+  applyEntry,
+  concernsDelivery,
+  type JobRecord,
+  jobRecord,
+  messageState,
+  type TargetRow,
+} from "./delivery-projection.ts";
+import type { JournalEntry } from "./journal-entry.ts";
+import type { DeliveryStatus } from "./mail-store.ts";
+
+/** The journal for good in SQLite, and what follows from it: deliveries, dead letters, states. */
+export class SqliteJournal {
+  private readonly db: DatabaseSync;
+  private readonly statements = new Map<string, StatementSync>();
+
+  constructor(db: DatabaseSync) {
+    this.db = db;
+  }
+
+  cursor(): string {
+    return String(this.statement("SELECT value FROM meta WHERE key = 'cursor'").get()?.value);
+  }
+
+  /** Takes over what lies behind the cursor. To be run in a transaction. */
+  archive(entries: readonly JournalEntry[]): void {
+    let cursor = this.cursor();
+    const touched = new Map<MessageId, TouchedMessage>();
+    for (const entry of entries.toSorted((a, b) => compareSeq(a.seq, b.seq))) {
+      if (compareSeq(entry.seq, cursor) <= 0) continue;
+      cursor = entry.seq;
+      this.insert(entry);
+      if (concernsDelivery(entry)) {
+        let message = touched.get(entry.message);
+        if (!message) {
+          message = { rows: this.targets(entry.message), changed: new Set() };
+          touched.set(entry.message, message);
+        }
+        for (const target of applyEntry(message.rows, entry)) message.changed.add(target);
+      }
+      const job = jobRecord(entry);
+      if (job) this.keepDeadLetter(entry, job);
+    }
+    for (const [id, message] of touched) this.write(id, message);
+    this.statement("UPDATE meta SET value = ? WHERE key = 'cursor'").run(cursor);
+  }
+
+  entries(message: MessageId): JournalEntry[] {
+    return this.statement("SELECT * FROM journal WHERE message = ? ORDER BY seq_ms, seq_n")
+      .all(message)
+      .map((row) => ({
+        seq: `${row.seq_ms}-${row.seq_n}`,
+        at: Number(row.at),
+        message,
+        event: String(row.event),
+        worker: String(row.worker),
+        ...(row.attempt === null ? {} : { attempt: Number(row.attempt) }),
+        ...(row.ms === null ? {} : { ms: Number(row.ms) }),
+        data: JSON.parse(String(row.data)),
+      }));
+  }
+
+  deliveries(message: MessageId): DeliveryStatus[] {
+    return Array.from(this.targets(message).values(), ({ recipients, lastAt, ...row }) => ({
+      target: row.target,
+      label: row.label,
+      recipients: [...recipients.keys()],
+      state: row.state,
+      attempts: row.attempts,
+      lastAttemptAt: lastAt === null ? null : new Date(lastAt).toISOString(),
+      lastReply: row.lastReply,
+    }));
+  }
+
+  private targets(message: MessageId): Map<string, TargetRow> {
+    const rows = this.statement("SELECT * FROM deliveries WHERE message = ? ORDER BY label, target")
+      .all(message)
+      .map((row) => ({
+        target: String(row.target),
+        label: String(row.label),
+        recipients: new Map<string, DeliveryStatus["state"]>(JSON.parse(String(row.recipients))),
+        state: row.state as DeliveryStatus["state"],
+        attempts: Number(row.attempts),
+        lastAt: row.last_at === null ? null : Number(row.last_at),
+        lastReply: row.last_reply === null ? null : String(row.last_reply),
+      }));
+    return new Map(rows.map((row) => [row.target, row]));
+  }
+
+  private insert(entry: JournalEntry): void {
+    const [ms, n] = parseSeq(entry.seq);
+    this.statement("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)").run(
+      entry.message,
+      ms,
+      n,
+      Math.round(entry.at),
+      entry.event,
+      entry.worker,
+      entry.attempt ?? null,
+      entry.ms ?? null,
+      JSON.stringify(entry.data),
+    );
+  }
+
+  private write(id: MessageId, { rows, changed }: TouchedMessage): void {
+    if (changed.size === 0) return;
+    for (const target of changed) {
+      const row = rows.get(target);
+      if (!row) {
+        this.statement("DELETE FROM deliveries WHERE message = ? AND target = ?").run(id, target);
+        continue;
+      }
+      this.statement("INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?)").run(
+        id,
+        target,
+        row.label,
+        JSON.stringify([...row.recipients]),
+        row.state,
+        row.attempts,
+        row.lastAt,
+        row.lastReply,
+      );
+    }
+    const state = messageState(Array.from(rows.values(), (row) => row.state));
+    this.statement("UPDATE messages SET state = ? WHERE id = ? AND state <> ?").run(state, id, state);
+  }
+
+  private keepDeadLetter(entry: JournalEntry, job: JobRecord): void {
+    if (entry.event === "job.replayed") {
+      this.statement("DELETE FROM dead_letters WHERE message = ? AND worker = ? AND job = ?").run(
+        entry.message,
+        job.worker,
+        job.job,
+      );
+      return;
+    }
+    const message = this.statement("SELECT sender, recipients, subject FROM messages WHERE id = ?").get(
+      entry.message,
+    );
+    const { failure } = job;
+    this.statement(
+      `INSERT OR REPLACE INTO dead_letters
+         (message, worker, job, at, attempts, target, label, class, code, error, permanent, status, reply,
+          sender, recipients, subject)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    ).run(
+      entry.message,
+      job.worker,
+      job.job,
+      Math.round(entry.at),
+      job.attempts ?? entry.attempt ?? null,
+      job.target ?? null,
+      job.label ?? null,
+      failure.class,
+      failure.code ?? null,
+      failure.message,
+      failure.permanent ? 1 : 0,
+      failure.status ?? null,
+      failure.reply ?? null,
+      message?.sender ?? null,
+      job.recipients ? JSON.stringify(job.recipients) : (message?.recipients ?? null),
+      message?.subject ?? null,
+    );
+  }
+
+  /** Prepared once; the text is the key. */
+  private statement(sql: string): StatementSync {
+    let statement = this.statements.get(sql);
+    if (!statement) {
+      statement = this.db.prepare(sql);
+      this.statements.set(sql, statement);
+    }
+    return statement;
+  }
+}
+
+interface TouchedMessage {
+  rows: Map<string, TargetRow>;
+  changed: Set<string>;
+}
+
+function parseSeq(seq: string): [ms: number, n: number] {
+  const [ms, n] = seq.split("-");
+  return [Number(ms), Number(n)];
+}
+
+/** Order of two stream ids, as numbers. */
+function compareSeq(a: string, b: string): number {
+  const [aMs, aN] = parseSeq(a);
+  const [bMs, bN] = parseSeq(b);
+  return aMs - bMs || aN - bN;
+}

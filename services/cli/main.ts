@@ -1,0 +1,40 @@
+import { ConfigError, exitStatus, StartError } from "@millrace/service";
+import { Command } from "commander";
+import { addMessagesCommand } from "./messages.ts";
+import { addEdgeCommand, addWorkerCommand } from "./run-worker.ts";
+import { addSendCommand } from "./send.ts";
+import { addConfigCommand } from "./show-config.ts";
+import { addStatusCommand } from "./status.ts";
+import { CommandError } from "./terminal.ts";
+import { addTraceCommand } from "./trace.ts";
+import { addUpCommand } from "./up/up.ts";
+
+const program = new Command("millrace")
+  .description("A mail ingestion pipeline: SMTP in, Redis and BullMQ between, workers of your own behind.")
+  .showHelpAfterError("(--help shows what there is)")
+  .configureHelp({ sortSubcommands: false });
+addUpCommand(program);
+addEdgeCommand(program);
+addWorkerCommand(program);
+addSendCommand(program);
+addMessagesCommand(program);
+addTraceCommand(program);
+addStatusCommand(program);
+addConfigCommand(program);
+
+// `millrace messages list | head` closes our output early; that is its right, not an error.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  process.exit(error.code === "EPIPE" ? 0 : 1);
+});
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof ConfigError) {
+    for (const problem of error.problems) process.stderr.write(`millrace: ${problem}\n`);
+    process.exitCode = exitStatus.config;
+  } else if (error instanceof StartError || error instanceof CommandError) {
+    process.stderr.write(`millrace: ${error.message}\n`);
+    process.exitCode = error instanceof CommandError ? error.status : exitStatus.unavailable;
+  } else throw error;
+}

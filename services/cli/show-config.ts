@@ -1,0 +1,16 @@
+import { loadConfig, printableConfig } from "@millrace/service";
+import type { Command } from "commander";
+import { stringify } from "yaml";
+import { print, printJson } from "./terminal.ts";
+
+export function addConfigCommand(program: Command): void {
+  program
+    .command("config")
+    .description("the resolved configuration: defaults, environment and file in one, secrets masked")
+    .option("--json", "as JSON")
+    .action(async (options: { json?: boolean }) => {
+      const config = printableConfig(await loadConfig());
+      if (options.json) await printJson(config);
+      else await print(stringify(config));
+    });
+}

@@ -1,0 +1,139 @@
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Config, patientRedis, StartError } from "@millrace/service";
+
+/** The Redis that `millrace up` runs for itself. */
+export interface ManagedRedis {
+  pid: number;
+  /** Whether it was found running: left behind by an `up` that was killed. */
+  adopted: boolean;
+  /** Lets it write what it has and ends it. */
+  stop(): Promise<void>;
+}
+
+/** A unix socket's path has at most 107 octets (unix(7)). */
+const longestSocketPath = 107;
+
+/**
+ * Starts a durable Redis under the data folder, or takes over the one that is running there.
+ * It is started in a process group of its own: Ctrl-C must not end it before those who still write to it.
+ *
+ * @param say told when it had to be started again
+ * @throws StartError that says what to install or to correct
+ */
+export async function startRedis(config: Config, say: (text: string) => void): Promise<ManagedRedis> {
+  const folder = config.paths.redis;
+  const socket = config.redisUrl.slice("unix://".length);
+  if (Buffer.byteLength(socket) > longestSocketPath) {
+    throw new StartError(
+      `MILLRACE_DATA_DIR=${config.paths.data} is too long a path for a unix socket: choose a shorter one, or set REDIS_URL`,
+    );
+  }
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const client = patientRedis(config.redisUrl, { lazyConnect: true });
+  let stopping = false;
+
+  const start = async (): Promise<number> => {
+    const program = redisProgram(config);
+    const child = spawn(program, redisArguments(folder, socket), { stdio: "ignore", detached: true });
+    let ended: string | undefined;
+    child.once("error", (error) => {
+      ended = error.message;
+    });
+    child.once("exit", (code, signal) => {
+      ended = signal ?? `status ${code}`;
+    });
+    while (!ended) {
+      if (await answers(config.redisUrl)) break;
+      await sleep(20);
+    }
+    if (ended) {
+      throw new StartError(
+        `redis-server ended (${ended}) before it was ready: ${join(folder, "redis.log")} says why`,
+      );
+    }
+    child.once("exit", (code, signal) => void restart(signal ?? `status ${code}`));
+    child.unref();
+    return child.pid as number;
+  };
+
+  const restart = async (reason: string): Promise<void> => {
+    for (let delay = 250; !stopping; delay = Math.min(delay * 2, 10_000)) {
+      say(`redis ended (${reason}), starting it again in ${delay / 1_000} s`);
+      await sleep(delay, undefined, { ref: false });
+      if (stopping) return;
+      try {
+        managed.pid = await start();
+        return say(`redis is back (pid ${managed.pid})`);
+      } catch (error) {
+        reason = (error as Error).message;
+      }
+    }
+  };
+
+  const adopted = await answers(config.redisUrl);
+  const managed: ManagedRedis = {
+    pid: 0,
+    adopted,
+    async stop() {
+      stopping = true;
+      // SHUTDOWN answers by closing the connection.
+      await Promise.race([
+        client.shutdown("NOSAVE").catch(() => {}),
+        sleep(10_000, undefined, { ref: false }),
+      ]);
+      client.disconnect();
+    },
+  };
+  managed.pid = adopted ? 0 : await start();
+  await client.connect().catch(() => {});
+  if (adopted) managed.pid = Number(/^process_id:(\d+)/m.exec(await client.info("server"))?.[1] ?? 0);
+  return managed;
+}
+
+async function answers(url: string): Promise<boolean> {
+  const probe = patientRedis(url, {
+    lazyConnect: true,
+    maxRetriesPerRequest: 0,
+    commandTimeout: 2_000,
+    retryStrategy: () => null,
+  });
+  try {
+    await probe.connect();
+    return (await probe.ping()) === "PONG";
+  } catch (error) {
+    // It is there and reads its files: not an answer yet, but no reason to start a second one either.
+    return /LOADING/.test((error as Error).message) ? (await sleep(50), answers(url)) : false;
+  } finally {
+    probe.disconnect();
+  }
+}
+
+function redisProgram(config: Config): string {
+  const folders = [...config.searchPath.split(delimiter), "/usr/bin", "/usr/local/bin"].filter(Boolean);
+  const found = folders
+    .flatMap((folder) => ["redis-server", "valkey-server"].map((program) => join(folder, program)))
+    .find((path) => existsSync(path));
+  if (found) return found;
+  throw new StartError("no redis-server is installed: run `apt-get install redis-server`, or set REDIS_URL");
+}
+
+function redisArguments(folder: string, socket: string): string[] {
+  const settings: Record<string, string> = {
+    port: "0",
+    unixsocket: socket,
+    unixsocketperm: "700",
+    dir: folder,
+    logfile: join(folder, "redis.log"),
+    daemonize: "no",
+    appendonly: "yes",
+    appendfsync: "always",
+    // Rewriting must not suspend the fsync that a 250 waits for.
+    "no-appendfsync-on-rewrite": "no",
+    "maxmemory-policy": "noeviction",
+    save: "",
+  };
+  return Object.entries(settings).flatMap(([key, value]) => [`--${key}`, value]);
+}

@@ -1,0 +1,38 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { MailStore } from "@millrace/mailstore";
+import type { JournalTail } from "@millrace/pipeline";
+import type { Logger } from "@millrace/service";
+
+/** Entries in one transaction, and milliseconds between two: a busy journal shares its fsyncs. */
+const most = 2_000;
+const pause = 25;
+
+/**
+ * Carries the journal from Redis to the mail store, where it stays, and moves the states that follow from it.
+ * The cursor is written with the entries, so that a crash between archive and trim repeats nothing.
+ * Returns a function that ends it.
+ */
+export function startArchiving(tail: JournalTail, mailstore: MailStore, log: Logger): () => Promise<void> {
+  let stopping = false;
+  const loop = async () => {
+    while (!stopping) {
+      try {
+        const entries = await tail.after(mailstore.cursor(), most, 500);
+        const last = entries.at(-1);
+        if (!last) continue;
+        mailstore.archive(entries);
+        await tail.trim(last.seq);
+        if (entries.length < most) await sleep(pause);
+      } catch (error) {
+        if (stopping) return;
+        log.warn({ err: error }, "archiving the journal failed, trying again");
+        await sleep(1_000);
+      }
+    }
+  };
+  const ended = loop();
+  return async () => {
+    stopping = true;
+    await Promise.race([ended, sleep(2_000, undefined, { ref: false })]);
+  };
+}
