@@ -31,3 +31,4 @@ export {
   targetSchema,
   targetsFor,
 } from "./route.ts";
+export { linkLifetime, signLink, verifyLink } from "./signed-link.ts";

@@ -18,6 +18,10 @@ export const defectMeanings = {
   "charset-unknown": "a charset is not known; the text was read as far as possible",
   "transfer-encoding-unknown": "a Content-Transfer-Encoding is not known; the content was taken as it is",
   "boundary-missing": "a multipart has no boundary, or its closing boundary never came",
+  "charset-mismatch":
+    "some of the text is not in the charset it claims; what could not be read stands as U+FFFD",
+  "mime-ambiguous":
+    "a part says twice, or with another's boundary, how it is to be read; other programs may read it differently",
   "text-truncated": "the text was longer than the limit and was cut; the original is whole",
   "html-truncated": "the HTML was longer than the limit and was cut; the original is whole",
   "too-many-parts": "there are more parts than the limit; the rest was not read",
@@ -69,6 +73,7 @@ export const parsedMessageSchema = z.object({
   references: z.array(z.string()),
   /** The Date field, as ISO 8601 in UTC; null when missing or unreadable. */
   date: z.string().nullable(),
+  /** The plain text; of HTML that has no plain text beside it, the words. */
   text: z.string(),
   html: z.string(),
   attachments: z.array(attachmentSchema),

@@ -29,21 +29,42 @@ const webhookTarget = z.strictObject({
   /** Allow addresses in private, loopback and link-local networks. Off, so that a URL cannot reach inside. */
   allowPrivate: z.boolean().optional(),
 });
-export const targetSchema = z.union([maildirTarget, smtpTarget, lmtpTarget, webhookTarget], {
-  error:
-    'a target is one of { maildir: "path" }, { smtp: "smtp://host:port" }, { lmtp: "host:port" }, { webhook: "https://…" }',
+const targetSchemas = { maildir: maildirTarget, smtp: smtpTarget, lmtp: lmtpTarget, webhook: webhookTarget };
+export type TargetConfig = z.output<(typeof targetSchemas)[TransportName]>;
+
+/** A target, told by its first key. Not a union: one would only say that nothing fits, not what is wrong. */
+export const targetSchema = z.unknown().transform((value, context): TargetConfig => {
+  const name = (Object.keys(targetSchemas) as TransportName[]).find(
+    (key) => typeof value === "object" && value !== null && key in value,
+  );
+  if (!name) {
+    const message =
+      'a target is one of { maildir: "path" }, { smtp: "smtp://host:port" }, { lmtp: "host:port" }, { webhook: "https://…" }';
+    context.issues.push({ code: "custom", message, input: value });
+    return z.NEVER;
+  }
+  const result = targetSchemas[name].safeParse(value);
+  if (result.success) return result.data;
+  for (const { message, path } of result.error.issues) {
+    context.issues.push({ code: "custom", message, path, input: value });
+  }
+  return z.NEVER;
 });
-export type TargetConfig = z.infer<typeof targetSchema>;
 
 /**
  * Recipients are patterns matched against the whole address without regard to case; `*` stands for any run
  * of characters: `*`, `*@example.com`, `*@*.example.com`, `sales@example.com`.
  */
 export const routeSchema = z.strictObject({
-  recipients: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),
-  to: z.union([targetSchema, z.array(targetSchema).min(1)]),
+  recipients: oneOrMore(z.string().min(1)),
+  to: oneOrMore(targetSchema),
 });
-export type Route = z.infer<typeof routeSchema>;
+export type Route = z.output<typeof routeSchema>;
+
+/** One of something, or a list of them: always a list once it is read. */
+function oneOrMore<T extends z.ZodType>(schema: T) {
+  return z.preprocess((value) => (Array.isArray(value) ? value : [value]), z.array(schema).min(1));
+}
 
 export type TransportName = "maildir" | "smtp" | "lmtp" | "webhook";
 
@@ -74,9 +95,7 @@ export function patternMatches(pattern: string, address: string): boolean {
 
 /** The first route that takes the recipient, or undefined: then it is refused with 550 5.1.1. */
 export function routeFor(routes: readonly Route[], recipient: string): Route | undefined {
-  return routes.find((route) =>
-    [route.recipients].flat().some((pattern) => patternMatches(pattern, recipient)),
-  );
+  return routes.find((route) => route.recipients.some((pattern) => patternMatches(pattern, recipient)));
 }
 
 /**
@@ -95,7 +114,7 @@ export function targetsFor(
       unrouted.push(recipient);
       continue;
     }
-    for (const config of [route.to].flat()) {
+    for (const config of route.to) {
       const target = targetOf(config, recipient);
       const known = targets.get(target.id);
       if (known) known.recipients.push(recipient);

@@ -11,11 +11,18 @@ import { retryDelay } from "./retry.ts";
 import { type JobData, jobDataSchema, type Unit, type UnitRef } from "./unit.ts";
 import { Snooze, type WorkerDefinition } from "./worker.ts";
 
-/** Milliseconds after which the job of a process that died is somebody else's, and how often that is looked for. */
-const lockDuration = 20_000;
-const stalledInterval = 5_000;
-/** Milliseconds a stopping worker gives its handlers to finish, and then to give up. */
-const finishWithin = 10_000;
+/** Durations of a worker's life, in milliseconds. */
+export interface WorkerTiming {
+  /** After this, the job of a process that died is somebody else's. */
+  lockDuration: number;
+  /** How often such jobs are looked for. */
+  stalledInterval: number;
+  /** How long a stopping worker lets its handlers finish. */
+  finishWithin: number;
+}
+
+const defaultTiming: WorkerTiming = { lockDuration: 20_000, stalledInterval: 5_000, finishWithin: 10_000 };
+/** Milliseconds a handler has between its signal and being left behind. */
 const giveUpWithin = 1_000;
 
 /** An entry of the pipeline's own, beside those of the events. */
@@ -32,7 +39,12 @@ export interface RunningWorker {
 }
 
 /** Registers the worker's subscription and handles its jobs until it is stopped. */
-export async function startWorker(worker: WorkerDefinition, pipeline: Pipeline): Promise<RunningWorker> {
+export async function startWorker(
+  worker: WorkerDefinition,
+  pipeline: Pipeline,
+  timing: Partial<WorkerTiming> = {},
+): Promise<RunningWorker> {
+  const { lockDuration, stalledInterval, finishWithin } = { ...defaultTiming, ...timing };
   const { ledger, queues, log } = pipeline;
   const stopping = new AbortController();
   await pipeline.subscriptions.register(worker.name, worker.on);

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { hostname as machineName } from "node:os";
 import { extname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type Route, routeSchema, targetSchema } from "@millrace/mail";
+import { type Route, routeSchema, type TargetConfig, targetSchema } from "@millrace/mail";
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
 import { type SettingName, type Settings, settings } from "./settings.ts";
@@ -23,7 +23,7 @@ export interface Config {
   settings: Settings;
   hostname: string;
   routes: Route[];
-  relay: z.infer<typeof targetSchema> | undefined;
+  relay: TargetConfig | undefined;
   workers: Record<string, unknown>;
   /** The configuration file that was read; undefined when there is none. */
   file: string | undefined;
@@ -100,9 +100,9 @@ export async function loadConfig(
   return {
     settings: values,
     hostname: content.hostname ?? machineName(),
-    routes: (content.routes ?? [{ recipients: "*", to: { maildir: `${paths.maildir}/{recipient}` } }]).map(
-      (route) => absoluteMaildirs(route, root),
-    ),
+    routes: (
+      content.routes ?? [{ recipients: ["*"], to: [{ maildir: `${paths.maildir}/{recipient}` }] }]
+    ).map((route) => absoluteMaildirs(route, root)),
     relay: content.relay,
     workers: content.workers ?? {},
     file: file?.name,
@@ -204,10 +204,9 @@ function resolveSecrets(
 }
 
 function absoluteMaildirs(route: Route, root: string): Route {
-  const to = [route.to]
-    .flat()
-    .map((target) => ("maildir" in target ? { maildir: resolve(root, target.maildir) } : target));
-  return { ...route, to };
+  const absolute = (target: TargetConfig): TargetConfig =>
+    "maildir" in target ? { maildir: resolve(root, target.maildir) } : target;
+  return { ...route, to: route.to.map(absolute) };
 }
 
 function abbreviated(value: unknown): string {

@@ -7,6 +7,7 @@ export {
   maskSecrets,
   printableConfig,
 } from "./config.ts";
+export { linkKey } from "./link-key.ts";
 export { createLogger, type Logger } from "./log.ts";
 export { exitStatus, type RunningService, runService, type ServiceContext, StartError } from "./process.ts";
 export { durabilityProblems, failFastRedis, patientRedis } from "./redis.ts";

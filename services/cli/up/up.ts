@@ -95,7 +95,7 @@ function processSpecs(config: Config, edges: number): ProcessSpec[] {
     });
   }
   // Only webhooks carry links, and only the console serves them.
-  const links = config.routes.some((route) => [route.to].flat().some((target) => "webhook" in target));
+  const links = config.routes.some((route) => route.to.some((target) => "webhook" in target));
   if (links) specs.push({ name: "console", file: main("console") });
   return specs;
 }
@@ -141,8 +141,8 @@ function welcome(
   );
   const addresses = edges.map(({ host, port }) => `${host}:${port}`);
   const routes = config.routes.map((route) => {
-    const targets = [route.to].flat().map((target) => Object.entries(target)[0]?.join(" ") ?? "");
-    return `  ${[route.recipients].flat().join(", ")} → ${maskSecrets(targets.join(", "))}`;
+    const targets = route.to.map((target) => Object.entries(target)[0]?.join(" ") ?? "");
+    return `  ${route.recipients.join(", ")} → ${maskSecrets(targets.join(", "))}`;
   });
   const row = (name: string, value: string) => `${colour.dim(name.padEnd(10))}${value}\n`;
   return [

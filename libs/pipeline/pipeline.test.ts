@@ -1,0 +1,403 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Manifest, type MessageId, newMessageId, PermanentFailure } from "@millrace/mail";
+import type { JournalEntry } from "@millrace/mailstore";
+import { createLogger } from "@millrace/service";
+import { startRedis, type TestRedis } from "@millrace/test/redis";
+import { z } from "zod";
+import type { Intake } from "./intake.ts";
+import { jobKey } from "./keys.ts";
+import { openIntake } from "./open-intake.ts";
+import { openPipeline, type Pipeline } from "./open-pipeline.ts";
+import { reconcile } from "./reconciler.ts";
+import { type RunningWorker, startWorker } from "./start-worker.ts";
+import { encodeRef, jobIdOf } from "./unit.ts";
+import {
+  defineWorker,
+  type PipelineEvent,
+  Snooze,
+  type WorkerContext,
+  type WorkerOptions,
+} from "./worker.ts";
+
+const log = createLogger("test", "silent");
+const quick = { firstDelay: 10, maxDelay: 50, jitter: 0.5 };
+let server: TestRedis;
+let folder: string;
+let intake: Intake;
+let pipeline: Pipeline;
+let running: RunningWorker[] = [];
+let count = 0;
+
+before(async () => {
+  server = await startRedis();
+  folder = await mkdtemp(join(tmpdir(), "millrace-pipeline-"));
+  pipeline = await openPipeline(
+    { redisUrl: server.url, paths: { data: folder, redis: folder, mail: `${folder}/mail`, maildir: folder } },
+    log,
+  );
+  intake = await openIntake(server.url, log);
+});
+after(async () => {
+  await intake.close();
+  await pipeline.close();
+  await server.stop();
+  await rm(folder, { recursive: true });
+});
+
+/** Runs a body with workers of its own, and ends and forgets them afterwards. */
+function scenario(name: string, body: () => Promise<void>): void {
+  test(name, { timeout: 40_000 }, async () => {
+    try {
+      await body();
+    } finally {
+      await Promise.all(running.map((worker) => worker.stop()));
+      running = [];
+      await pipeline.redis.flushall();
+    }
+  });
+}
+
+async function start<const E extends string>(options: WorkerOptions<E>): Promise<RunningWorker> {
+  const worker = await startWorker(defineWorker({ retry: quick, ...options }), pipeline, {
+    finishWithin: 200,
+    lockDuration: 2_000,
+    stalledInterval: 500,
+  });
+  running.push(worker);
+  return worker;
+}
+
+const uniqueName = () => `w${++count}`;
+
+async function accept(): Promise<MessageId> {
+  await until(() => intake.unavailable() === undefined);
+  const id = newMessageId();
+  const body = Buffer.from("Received: x\r\nSubject: y\r\n\r\nz\r\n");
+  const manifest: Manifest = {
+    ...{ v: 1, id, receivedAt: Date.now(), size: body.length, sha256: "0".repeat(64), receivedFieldSize: 0 },
+    envelope: {
+      ...{
+        from: "a@b.test",
+        recipients: ["c@d.test"],
+        smtputf8: false,
+        body: null,
+        helo: "h",
+        protocol: "ESMTP",
+      },
+      ...{ tls: null, user: null, client: { ip: "127.0.0.1", port: 1 } },
+    },
+  };
+  const draft = intake.draft(id);
+  await draft.write(body);
+  await intake.accept(draft, manifest);
+  return id;
+}
+
+async function until(condition: () => boolean | Promise<boolean>, within = 20_000): Promise<void> {
+  const deadline = Date.now() + within;
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`not within ${within} ms: ${condition}`);
+    await sleep(10);
+  }
+}
+
+const journalOf = async (id: MessageId): Promise<JournalEntry[]> => pipeline.journal.of(id);
+const unitNames = async (id: MessageId) => [...(await pipeline.ledger.unitsOf(id)).keys()];
+
+scenario("an accepted message reaches its subscriber, with envelope and body", async () => {
+  const seen: { event: PipelineEvent; envelope: unknown; body: string }[] = [];
+  const name = uniqueName();
+  await start({
+    name,
+    on: "message.received",
+    async handle(event, ctx) {
+      seen.push({ event, envelope: ctx.envelope, body: (await ctx.read()).toString() });
+    },
+  });
+  const id = await accept();
+  await until(async () => (await unitNames(id)).length === 0);
+  assert.equal(seen.length, 1);
+  assert.equal(seen[0]?.event.message, id);
+  assert.match(seen[0]?.body ?? "", /Subject: y/);
+  assert.deepEqual(
+    (await journalOf(id)).map(({ event, worker }) => [event, worker]),
+    [
+      ["message.received", "edge"],
+      ["job.done", name],
+    ],
+  );
+});
+
+scenario("without a subscriber nothing is taken in", async () => {
+  await until(() => intake.unavailable() === "no worker has subscribed to message.received");
+});
+
+scenario("events wait for a worker that is down", async () => {
+  const name = uniqueName();
+  const first = await start({ name, on: "message.received", handle() {} });
+  await first.stop();
+  const ids = [await accept(), await accept()];
+  const handled: string[] = [];
+  await start({ name, on: "message.received", handle: (event) => void handled.push(event.message) });
+  await until(() => handled.length === 2);
+  assert.deepEqual(handled.sort(), ids.sort());
+});
+
+scenario("what fails is tried again, and the attempts are counted and journalled", async () => {
+  const attempts: number[] = [];
+  await start({
+    name: uniqueName(),
+    on: "message.received",
+    handle(_event, ctx) {
+      attempts.push(ctx.attempt);
+      if (ctx.attempt < 3) throw Object.assign(new Error("not yet"), { code: "ENOTYET" });
+    },
+  });
+  const id = await accept();
+  await until(async () => (await unitNames(id)).length === 0);
+  assert.deepEqual(attempts, [1, 2, 3]);
+  const deferred = (await journalOf(id)).filter(({ event }) => event === "job.deferred");
+  assert.deepEqual(
+    deferred.map(({ attempt, data }) => [attempt, (data.failure as { code: string }).code]),
+    [
+      [1, "ENOTYET"],
+      [2, "ENOTYET"],
+    ],
+  );
+});
+
+for (const [kind, error, attempts] of [
+  ["a permanent failure", new PermanentFailure("never", { code: "NEVER" }), 1],
+  ["the last attempt", new Error("still not"), 2],
+] as const) {
+  scenario(
+    `${kind} makes a dead letter, kept with its reason; the body stays while it is only in the spool`,
+    async () => {
+      const name = uniqueName();
+      await start({
+        name,
+        on: "message.received",
+        retry: { ...quick, attempts: 2 },
+        handle() {
+          throw error;
+        },
+      });
+      const id = await accept();
+      await until(
+        async () => (await pipeline.ledger.unitsOf(id)).get(`${name}/message.received`)?.dead === true,
+      );
+      const dead = (await journalOf(id)).find(({ event }) => event === "job.dead");
+      assert.equal(dead?.data.attempts, attempts);
+      assert.ok(dead);
+      assert.equal((dead.data.failure as { message: string }).message, error.message);
+      assert.ok(await pipeline.spool.has(id));
+      assert.ok((await pipeline.ledger.open(0, 10)).some((each) => each.id === id));
+      const counts = await pipeline.queues.counts(name);
+      assert.deepEqual([counts.waiting, counts.delayed, counts.failed], [0, 0, 0]);
+    },
+  );
+}
+
+scenario("an event opens work for whoever subscribed to it, with what it carries", async () => {
+  const got: unknown[] = [];
+  const [first, second] = [uniqueName(), uniqueName()];
+  await start({ name: second, on: "invoice.found", handle: (event) => void got.push(event.data) });
+  await start({
+    name: first,
+    on: "message.received",
+    emits: { "invoice.found": z.object({ number: z.number() }) },
+    handle(_event, ctx) {
+      for (const number of [1, 2]) ctx.emit("invoice.found", { number }, { key: String(number) });
+    },
+  });
+  const id = await accept();
+  await until(() => got.length === 2);
+  assert.deepEqual(got.sort(), [{ number: 1 }, { number: 2 }]);
+  await until(async () => (await unitNames(id)).length === 0);
+});
+
+scenario("what a handler emits is checked, and a failed run publishes nothing", async () => {
+  const errors: string[] = [];
+  const heard: unknown[] = [];
+  await start({ name: uniqueName(), on: "note", handle: (event) => void heard.push(event) });
+  await start({
+    name: uniqueName(),
+    on: "message.received",
+    emits: { note: z.object({ n: z.number() }) },
+    handle(_event, ctx) {
+      const tries: [string, Record<string, unknown>][] = [
+        ["undeclared", {}],
+        ["note", { n: "x" }],
+        ["note", { n: 1 }],
+        ["note", { n: 2 }],
+      ];
+      for (const [event, data] of tries) {
+        try {
+          ctx.emit(event, data);
+        } catch (error) {
+          errors.push((error as Error).message);
+        }
+      }
+      throw new PermanentFailure("after all");
+    },
+  });
+  const id = await accept();
+  await until(async () => (await journalOf(id)).some(({ event }) => event === "job.dead"));
+  assert.equal(errors.length, 3);
+  assert.match(errors[0] ?? "", /neither built in nor declared/);
+  assert.match(errors[2] ?? "", /more than once/);
+  assert.deepEqual(heard, []);
+});
+
+scenario(
+  "progress is kept when the run fails: its events are out, its data is what the next attempt sees",
+  async () => {
+    const data: unknown[] = [];
+    const heard: unknown[] = [];
+    await start({ name: uniqueName(), on: "note", handle: (event) => void heard.push(event.data) });
+    await start({
+      name: uniqueName(),
+      on: "message.received",
+      emits: { note: z.object({ n: z.number() }) },
+      handle(event: PipelineEvent, ctx: WorkerContext) {
+        data.push(event.data);
+        if (ctx.attempt === 2) return;
+        ctx.emit("note", { n: 1 });
+        ctx.progress({ left: 1 });
+        ctx.emit("note", { n: 2 }, { key: "lost" });
+        throw new Error("halfway");
+      },
+    });
+    await accept();
+    await until(() => data.length === 2 && heard.length === 1);
+    assert.deepEqual(data, [{}, { left: 1 }]);
+    assert.deepEqual(heard, [{ n: 1 }]);
+  },
+);
+
+scenario("a snooze comes back and costs no attempt", async () => {
+  const attempts: number[] = [];
+  await start({
+    name: uniqueName(),
+    on: "message.received",
+    handle(_event, ctx) {
+      attempts.push(ctx.attempt);
+      if (attempts.length < 3) throw new Snooze(20);
+    },
+  });
+  await accept();
+  await until(() => attempts.length === 3);
+  assert.deepEqual(attempts, [1, 1, 1]);
+});
+
+scenario("a handler that takes too long hears of it, and its attempt has failed", async () => {
+  const reasons: unknown[] = [];
+  await start({
+    name: uniqueName(),
+    on: "message.received",
+    timeout: 50,
+    retry: { ...quick, attempts: 1 },
+    async handle(_event, ctx) {
+      await new Promise((resolve) => ctx.signal.addEventListener("abort", resolve));
+      reasons.push(ctx.signal.reason);
+    },
+  });
+  const id = await accept();
+  await until(() => reasons.length === 1);
+  assert.equal((reasons[0] as { code: string }).code, "TIMEOUT");
+  assert.equal((await unitNames(id)).length <= 1, true);
+});
+
+scenario("a worker that stops hands back what it did not finish, at no attempt's cost", async () => {
+  const name = uniqueName();
+  let started = 0;
+  const first = await start({
+    name,
+    on: "message.received",
+    handle() {
+      started++;
+      return new Promise(() => {});
+    },
+  });
+  const id = await accept();
+  await until(() => started === 1);
+  await first.stop();
+  const attempts: number[] = [];
+  await start({ name, on: "message.received", handle: (_event, ctx) => void attempts.push(ctx.attempt) });
+  await until(async () => (await unitNames(id)).length === 0);
+  assert.deepEqual(attempts, [1]);
+});
+
+scenario("a job of a unit that is settled does nothing", async () => {
+  const name = uniqueName();
+  let runs = 0;
+  await start({ name, on: "message.received", handle: () => void runs++ });
+  const id = await accept();
+  await until(async () => (await unitNames(id)).length === 0);
+  const ref = { message: id, unit: `${name}/message.received` };
+  await pipeline.queues.wake(ref);
+  await until(async () => {
+    const { waiting, active } = await pipeline.queues.counts(name);
+    return waiting + active === 0;
+  });
+  assert.equal(runs, 1);
+});
+
+scenario("a unit whose job got lost is given a new one", async () => {
+  const name = uniqueName();
+  await pipeline.subscriptions.register(name, ["message.received"]);
+  const id = await accept();
+  const ref = { message: id, unit: `${name}/message.received` };
+  await until(async () => (await pipeline.queues.withoutJob([ref])).length === 0);
+  await pipeline.redis.del(jobKey(name, jobIdOf(ref)), jobKey(name, "wait"));
+  assert.deepEqual(await pipeline.queues.withoutJob([ref]), [ref]);
+
+  let runs = 0;
+  await start({ name, on: "message.received", handle: () => void runs++ });
+  await pipeline.redis.zadd("millrace:{0}:wakeups", 1, encodeRef(ref));
+  await reconcile(pipeline, 0);
+  await until(async () => runs === 1 && (await unitNames(id)).length === 0);
+});
+
+scenario("a message that is not stored and has no work left starts again", async () => {
+  const name = uniqueName();
+  let runs = 0;
+  await start({ name, on: "message.received", handle: () => void runs++ });
+  const id = await accept();
+  await until(async () => runs === 1 && (await unitNames(id)).length === 0);
+  await pipeline.redis.zadd("millrace:{0}:open", 1, id);
+  await reconcile(pipeline, 0);
+  await pipeline.redis.zadd("millrace:{0}:wakeups", 1, `${id} ${name}/message.received`);
+  await reconcile(pipeline, 0);
+  await until(() => runs === 2);
+});
+
+scenario(
+  "a message ends when its body is freed and no work is left: nothing of it stays in Redis but the journal",
+  async () => {
+    await start({
+      name: uniqueName(),
+      on: "message.received",
+      async handle(event) {
+        await pipeline.spool.free([event.message]);
+      },
+    });
+    const id = await accept();
+    await until(async () => (await pipeline.ledger.openCount()) === 0);
+    await until(async () => (await pipeline.redis.keys(`*${id}*`)).length === 0);
+  },
+);
+
+scenario("scripts that Redis has forgotten are sent again", async () => {
+  let runs = 0;
+  await start({ name: uniqueName(), on: "message.received", handle: () => void runs++ });
+  await accept();
+  await pipeline.redis.script("FLUSH");
+  await accept();
+  await until(() => runs === 2);
+});
