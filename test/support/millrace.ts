@@ -1,0 +1,159 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
+
+const command = resolve(import.meta.dirname, "../../services/cli/bin/millrace.mjs");
+
+export interface Output {
+  stdout: Buffer;
+  stderr: string;
+  status: number;
+}
+
+/** A folder of a test's own, as a user's working folder: `millrace` is run in it. */
+export class Installation {
+  readonly folder = mkdtempSync(join(tmpdir(), "mr-"));
+  private readonly env: Record<string, string>;
+  private process: ChildProcess | undefined;
+  /** What `up` has written so far. */
+  output = "";
+  /** Ports of the edges, once they are ready. */
+  ports: number[] = [];
+
+  /**
+   * @param config written as `millrace.config.json`, if given
+   * @param env beside a clean environment; `up` takes a free SMTP_PORT, and keeps it, unless it is set
+   */
+  constructor(options: { config?: unknown; env?: Record<string, string> } = {}) {
+    const { PATH = "", HOME = "" } = process.env;
+    this.env = { PATH, HOME, CONSOLE_PORT: "0", LOG_LEVEL: "warn", ...options.env };
+    if (options.config)
+      writeFileSync(join(this.folder, "millrace.config.json"), JSON.stringify(options.config));
+  }
+
+  /** Runs one command to its end. */
+  async run(args: string[], env: Record<string, string> = {}): Promise<Output> {
+    try {
+      const { stdout, stderr } = await promisify(execFile)(process.execPath, [command, ...args], {
+        cwd: this.folder,
+        env: { ...this.env, ...env },
+        encoding: "buffer",
+        maxBuffer: 256 * 1024 * 1024,
+      });
+      return { stdout, stderr: stderr.toString(), status: 0 };
+    } catch (error) {
+      const { stdout, stderr, code } = error as { stdout: Buffer; stderr: Buffer; code: number };
+      return { stdout, stderr: stderr?.toString() ?? "", status: code };
+    }
+  }
+
+  async json<T>(...args: string[]): Promise<T> {
+    const { stdout, stderr, status } = await this.run([...args, "--json"]);
+    if (status !== 0) throw new Error(`millrace ${args.join(" ")}: status ${status}: ${stderr}`);
+    return JSON.parse(stdout.toString()) as T;
+  }
+
+  /** Starts `millrace up` and resolves when it says it is ready. */
+  async up(...args: string[]): Promise<void> {
+    this.output = "";
+    this.env.SMTP_PORT ??= String(await freePort());
+    const child = spawn(process.execPath, [command, "up", ...args], {
+      cwd: this.folder,
+      env: this.env,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.process = child;
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on("data", (data: Buffer) => {
+        this.output += data.toString();
+      });
+    }
+    await until(() => {
+      if (child.exitCode !== null) throw new Error(`up ended with status ${child.exitCode}: ${this.output}`);
+      return /Ctrl-C/.test(this.output);
+    });
+    const smtp = /^smtp\s+(.*)$/m.exec(this.output)?.[1] ?? "";
+    this.ports = smtp.split(", ").map((address) => Number(address.split(":").at(-1)));
+  }
+
+  get port(): number {
+    return this.ports[0] as number;
+  }
+
+  /** Pid of a process that `up` runs: a service's name, or "redis". */
+  pidOf(name: string): number {
+    const pid = this.pids(name)[0];
+    if (pid === undefined) throw new Error(`no process ${name} is running`);
+    return pid;
+  }
+
+  private pids(name: string): number[] {
+    const isOurs = (pid: number): boolean => {
+      try {
+        const line = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+        // Redis shows its socket, which is under our folder; a service is a child of our `up`.
+        if (name === "redis") return line.includes(`${this.folder}/var/redis/redis.sock`);
+        const parent = /^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+        return line.includes(`services/${name}/main.ts`) && Number(parent) === this.process?.pid;
+      } catch {
+        return false;
+      }
+    };
+    return readdirSync("/proc")
+      .filter((entry) => /^\d+$/.test(entry))
+      .map(Number)
+      .filter(isOurs);
+  }
+
+  /** Kills a process that `up` runs, and waits until another one stands in its place. */
+  async killAndAwaitSuccessor(name: string): Promise<void> {
+    const pid = this.pidOf(name);
+    process.kill(pid, "SIGKILL");
+    await until(() => this.pids(name).some((each) => each !== pid));
+  }
+
+  /** Ends `up` as Ctrl-C does; resolves with its status. */
+  async down(signal: NodeJS.Signals = "SIGINT"): Promise<number | null> {
+    const child = this.process;
+    if (!child) return null;
+    if (child.exitCode === null && child.signalCode === null) {
+      const gone = new Promise((resolve) => child.once("exit", resolve));
+      child.kill(signal);
+      await gone;
+    }
+    this.process = undefined;
+    return child.exitCode;
+  }
+
+  /** Ends everything and removes the folder. */
+  async remove(): Promise<void> {
+    await this.down();
+    for (const pid of this.pids("redis")) process.kill(pid, "SIGKILL");
+    await rm(this.folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+/** A port that was free a moment ago. One and the same must serve an edge and its successor. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** Waits for a condition. @throws when it does not come true in `within` milliseconds */
+export async function until(condition: () => boolean | Promise<boolean>, within = 60_000): Promise<void> {
+  const deadline = Date.now() + within;
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`not within ${within} ms: ${condition}`);
+    await sleep(25);
+  }
+}
