@@ -1,0 +1,147 @@
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { emptyParsedMessage, type Manifest, newMessageId } from "@millrace/mail";
+import { type MailStore, openMailStore } from "@millrace/mailstore";
+import {
+  defineWorker,
+  type Intake,
+  openIntake,
+  openPipeline,
+  type Pipeline,
+  startWorker,
+} from "@millrace/pipeline";
+import { createLogger } from "@millrace/service";
+import { startRedis, type TestRedis } from "@millrace/test/redis";
+import { startArchiving } from "./archive-journal.ts";
+import { storeWorker } from "./store-worker.ts";
+
+const log = createLogger("test", "silent");
+let redis: TestRedis;
+let folder: string;
+let pipeline: Pipeline;
+let intake: Intake;
+let mailstore: MailStore;
+let stop: () => Promise<void>;
+
+before(async () => {
+  redis = await startRedis();
+  folder = await mkdtemp(join(tmpdir(), "millrace-store-"));
+  const paths = { data: folder, redis: folder, mail: `${folder}/mail`, maildir: folder };
+  mailstore = openMailStore({ directory: paths.mail });
+  pipeline = await openPipeline({ redisUrl: redis.url, paths }, log);
+  const parsed = defineWorker({
+    name: "parsed",
+    on: "message.received",
+    async handle(event, ctx) {
+      await pipeline.spool.putParsed(event.message, {
+        ...emptyParsedMessage([]),
+        subject: `about ${ctx.manifest.size}`,
+      });
+      ctx.emit("message.parsed", { unparsed: false, defects: [] });
+    },
+  });
+  const store = storeWorker({ mailstore, spool: pipeline.spool, concurrency: 32 });
+  store.retry = { ...store.retry, firstDelay: 20, maxDelay: 50 };
+  const running = await Promise.all([startWorker(parsed, pipeline), startWorker(store, pipeline)]);
+  intake = await openIntake(redis.url, log);
+  stop = async () => {
+    await Promise.all(running.map((each) => each.stop()));
+  };
+});
+after(async () => {
+  await stop();
+  await intake.close();
+  await pipeline.close();
+  mailstore.close();
+  await redis.stop();
+  await rm(folder, { recursive: true });
+});
+
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 30_000;
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`never: ${condition}`);
+    await sleep(10);
+  }
+}
+
+async function accept(body: Buffer): Promise<string> {
+  await until(() => intake.unavailable() === undefined);
+  const id = newMessageId();
+  const sha256 = createHash("sha256").update(body).digest("hex");
+  const manifest: Manifest = {
+    ...{ v: 1, id, receivedAt: Date.now(), size: body.length, sha256, receivedFieldSize: 0 },
+    envelope: {
+      ...{
+        from: "a@b.test",
+        recipients: ["c@d.test"],
+        smtputf8: false,
+        body: null,
+        helo: "h",
+        protocol: "ESMTP",
+      },
+      ...{ tls: null, user: null, client: { ip: "127.0.0.1", port: 1 } },
+    },
+  };
+  const draft = intake.draft(id);
+  await draft.write(body);
+  await intake.accept(draft, manifest);
+  return id;
+}
+
+test("small and large bodies are in the mail store, octet for octet, and gone from the spool", async () => {
+  const bodies = [1, 1_000, 200_000, 300_000, 3_000_000].map((size) => randomBytes(size));
+  const ids = await Promise.all(bodies.map(accept));
+  await until(async () => (await pipeline.ledger.openCount()) === 0);
+  for (const [i, id] of ids.entries()) {
+    assert.deepEqual(await mailstore.read(id), bodies[i]);
+    assert.equal(mailstore.summary(id)?.subject, `about ${bodies[i]?.length}`);
+    assert.ok(!(await pipeline.spool.has(id)));
+    assert.equal(await pipeline.spool.parsed(id), undefined);
+  }
+});
+
+test("a job that runs again after its message was stored stores nothing twice, and the message ends", async () => {
+  const id = await accept(Buffer.from("again"));
+  await until(() => mailstore.has(id));
+  await until(async () => (await pipeline.ledger.openCount()) === 0);
+  const unit = { v: 1 as const, event: "message.parsed", at: Date.now(), data: {}, attempts: 0 };
+  await pipeline.redis.set(`millrace:{0}:manifest:${id}`, JSON.stringify(mailstore.manifest(id)));
+  await pipeline.ledger.reopen(id, new Map([["store/message.parsed", unit]]));
+  await pipeline.queues.wake({ message: id, unit: "store/message.parsed" });
+  await until(async () => (await pipeline.ledger.openCount()) === 0);
+  assert.equal(mailstore.list().filter((each) => each.id === id).length, 1);
+});
+
+test("a mail store that cannot be written to keeps the body in the spool, and is tried again", async () => {
+  const blobs = join(folder, "mail/blobs");
+  await rename(blobs, `${blobs}.aside`);
+  await writeFile(blobs, "a file where a folder should be");
+  const id = await accept(Buffer.from("patience"));
+  await until(async () => (await pipeline.journal.of(id)).some(({ event }) => event === "job.deferred"));
+  assert.ok(await pipeline.spool.has(id));
+  assert.ok(!mailstore.has(id));
+  await rm(blobs);
+  await rename(`${blobs}.aside`, blobs);
+  await until(() => mailstore.has(id));
+  assert.equal((await mailstore.read(id)).toString(), "patience");
+});
+
+test("the journal moves to the mail store, each entry once, and leaves Redis", async () => {
+  const id = await accept(Buffer.from("told"));
+  await until(() => mailstore.has(id));
+  await until(async () => (await pipeline.ledger.openCount()) === 0);
+  const before = await pipeline.journal.of(id);
+  const stopArchiving = startArchiving(pipeline.journal, mailstore, log);
+  await until(async () => (await pipeline.journal.length()) === 0);
+  await stopArchiving();
+  assert.deepEqual(mailstore.journal(id), before);
+  // Entries given twice, as after a crash between archiving and trimming.
+  mailstore.archive(before);
+  assert.deepEqual(mailstore.journal(id), before);
+});
