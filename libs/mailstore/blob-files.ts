@@ -9,28 +9,24 @@ import {
   rmSync,
   statSync,
 } from "node:fs";
-import { type FileHandle, mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, open, readFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Readable } from "node:stream";
-import { type Manifest, type MessageId, messageIdSchema, TemporaryFailure } from "@millrace/mail";
+import { type MessageId, messageIdSchema } from "@millrace/mail";
 import { decodeTime } from "ulid";
+import { BlobDraft } from "./blob-draft.ts";
 import type { StoreItem } from "./mail-store.ts";
 import { NotStored } from "./not-stored.ts";
 
-/** Blobs of one batch that are written at a time: enough for their fsyncs to share the disk's commits. */
-const concurrency = 64;
+/** Files of one batch that are open at a time. */
+const groupSize = 128;
 /** Milliseconds after which a temporary file cannot belong to a writer that still lives. */
 const leftoverAge = 3_600_000;
-
-/** Octets of a message's blob: what the client sent, and our Received field before it. */
-export function blobSize(manifest: Manifest): number {
-  return manifest.receivedFieldSize + manifest.size;
-}
 
 /** Path of a message's blob below the store's folder: `blobs/2026-07-30/1542/<id>.eml`, UTC. */
 export function blobPath(id: MessageId): string {
   // The id alone tells the place. A folder takes one minute's mail: 3,500 files at five million messages a day.
-  const time = new Date(decodeTime(messageIdSchema.parse(id))).toISOString();
+  const time = new Date(decodeTime(id)).toISOString();
   const [day, clock] = time.split("T") as [string, string];
   return join("blobs", day, clock.slice(0, 5).replace(":", ""), `${id}.eml`);
 }
@@ -40,7 +36,7 @@ export class BlobFiles {
   private readonly directory: string;
   private readonly temporary: string;
   /** Folders whose own names are known to be on the disk. */
-  private readonly durable = new Set<string>();
+  private readonly durable = new Map<string, Promise<void>>();
 
   constructor(directory: string) {
     this.directory = resolve(directory);
@@ -49,11 +45,14 @@ export class BlobFiles {
 
   /** Makes the place for writers and removes what writers before left half written. */
   prepare(now = Date.now()): void {
-    mkdirSync(this.temporary, { recursive: true });
-    for (const folder of [this.directory, dirname(this.directory)]) {
-      const fd = openSync(folder, "r");
-      fsyncSync(fd);
-      closeSync(fd);
+    const made = mkdirSync(this.temporary, { recursive: true });
+    // The store's own name, and those of the folders above that this call made.
+    const top = dirname(made !== undefined && made.length < this.directory.length ? made : this.directory);
+    for (let folder = this.directory; ; folder = dirname(folder)) {
+      const file = openSync(folder, "r");
+      fsyncSync(file);
+      closeSync(file);
+      if (folder === top) break;
     }
     for (const name of readdirSync(this.temporary)) {
       const path = join(this.temporary, name);
@@ -68,34 +67,47 @@ export class BlobFiles {
    */
   async put(items: readonly StoreItem[]): Promise<Map<MessageId, Error>> {
     const failures = new Map<MessageId, Error>();
-    const folders = new Map<string, MessageId[]>();
-    const queue = items.values();
-    const write = async () => {
-      for (const { manifest, raw } of queue) {
-        try {
-          const path = join(this.directory, blobPath(manifest.id));
-          await this.write(path, manifest, raw);
-          const folder = dirname(path);
-          const ids = folders.get(folder);
-          if (ids) ids.push(manifest.id);
-          else folders.set(folder, [manifest.id]);
-        } catch (error) {
-          failures.set(manifest.id, error as Error);
-        }
-      }
-    };
-    await Promise.all(Array.from({ length: Math.min(concurrency, items.length) }, write));
-    // Also for blobs that were there already: a crash may have come between their rename and this fsync.
-    await Promise.all(
-      Array.from(folders, async ([folder, ids]) => {
-        try {
-          await syncFolder(folder);
-        } catch (error) {
-          for (const id of ids) failures.set(id, error as Error);
-        }
-      }),
-    );
+    for (let start = 0; start < items.length; start += groupSize) {
+      await this.putGroup(items.slice(start, start + groupSize), failures);
+    }
     return failures;
+  }
+
+  /**
+   * Step by step for the whole group, not file by file: the file system then gathers the new files in one commit
+   * that all fsyncs share, and none is opened while that commit is being written.
+   */
+  private async putGroup(items: readonly StoreItem[], failures: Map<MessageId, Error>): Promise<void> {
+    // One folder for all that is unfinished, so that cleaning up after a crash is one look into one folder.
+    const drafts = items.map((item) => {
+      const { id } = item.manifest;
+      return new BlobDraft(
+        item,
+        join(this.directory, blobPath(id)),
+        join(this.temporary, `${id}.${randomUUID()}`),
+      );
+    });
+    const failed = (draft: BlobDraft, error: unknown) => {
+      draft.discard();
+      // Somebody may have removed the folder under us: the next attempt makes it again.
+      this.durable.delete(draft.folder);
+      failures.set(draft.id, error as Error);
+    };
+    const each = async (step: (draft: BlobDraft) => Promise<void>) => {
+      const open = drafts.filter((draft) => !failures.has(draft.id));
+      await Promise.all(open.map((draft) => step(draft).catch((error) => failed(draft, error))));
+    };
+    await each((draft) => this.makeDurable(draft.folder));
+    await each((draft) => draft.write());
+    await each((draft) => draft.sync());
+    await each((draft) => draft.rename());
+    // Also for blobs that were there already: a crash may have come between their rename and this fsync.
+    const synced = new Map<string, Promise<void>>();
+    await each((draft) => {
+      const folder = synced.get(draft.folder) ?? syncFolder(draft.folder);
+      synced.set(draft.folder, folder);
+      return folder;
+    });
   }
 
   /** The blob as a stream. @throws NotStored when it is missing or not whole */
@@ -119,42 +131,21 @@ export class BlobFiles {
     );
   }
 
-  private async write(path: string, manifest: Manifest, raw: StoreItem["raw"]): Promise<void> {
-    const size = blobSize(manifest);
-    if (Buffer.isBuffer(raw)) expectOctets(manifest, raw.length);
-    await this.makeDurable(dirname(path));
-    if (statSync(path, { throwIfNoEntry: false })?.size === size) return;
-
-    // One folder for all that is unfinished, so that cleaning up after a crash is one look into one folder.
-    const temporary = join(this.temporary, `${manifest.id}.${randomUUID()}`);
-    let file: FileHandle | undefined;
-    try {
-      file = await open(temporary, "wx");
-      await file.writeFile(Buffer.isBuffer(raw) ? raw : counted(manifest, raw()));
-      // Flushes the octets and the size. Times are all that fsync would add.
-      await file.datasync();
-      await file.close();
-      await rename(temporary, path);
-    } catch (error) {
-      // Somebody may have removed the folder under us: the next attempt makes it again.
-      this.durable.delete(dirname(path));
-      await file?.close().catch(() => {});
-      await rm(temporary, { force: true }).catch(() => {});
-      throw error;
-    }
-  }
-
   /**
    * Makes a folder below the store's and fsyncs every folder that names it. Done once for each folder even when
    * it exists: whoever made it may have crashed before its own fsync.
    */
-  private async makeDurable(folder: string): Promise<void> {
-    if (this.durable.has(folder)) return;
-    await mkdir(folder, { recursive: true });
-    for (let at = folder; at !== this.directory; at = dirname(at)) await syncFolder(dirname(at));
+  private makeDurable(folder: string): Promise<void> {
+    const known = this.durable.get(folder);
+    if (known) return known;
     // Mail comes in by the minute; yesterday's folders need no place here.
     if (this.durable.size > 2_000) this.durable.clear();
-    this.durable.add(folder);
+    const made = (async () => {
+      await mkdir(folder, { recursive: true });
+      for (let at = folder; at !== this.directory; at = dirname(at)) await syncFolder(dirname(at));
+    })();
+    this.durable.set(folder, made);
+    return made;
   }
 }
 
@@ -166,23 +157,4 @@ async function syncFolder(folder: string): Promise<void> {
   } finally {
     await handle.close();
   }
-}
-
-function expectOctets(manifest: Manifest, octets: number): void {
-  if (octets === blobSize(manifest)) return;
-  throw new TemporaryFailure(
-    `message ${manifest.id} came with ${octets} octets where its manifest says ${blobSize(manifest)}`,
-    { code: "OCTET_COUNT" },
-  );
-}
-
-async function* counted(manifest: Manifest, raw: Readable): AsyncGenerator<Buffer> {
-  let octets = 0;
-  for await (const chunk of raw) {
-    octets += chunk.length;
-    // A stream that is too long must not fill the disk before it is found out.
-    if (octets > blobSize(manifest)) expectOctets(manifest, octets);
-    yield chunk;
-  }
-  expectOctets(manifest, octets);
 }

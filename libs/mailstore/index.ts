@@ -1,4 +1,5 @@
-export { blobPath, blobSize } from "./blob-files.ts";
+export { blobSize } from "./blob-draft.ts";
+export { blobPath } from "./blob-files.ts";
 export { type JournalEntry, journalEntrySchema } from "./journal-entry.ts";
 export type { DeliveryStatus, ListQuery, MailStore, MessageSummary, StoreItem } from "./mail-store.ts";
 export { NotStored, PartlyStored } from "./not-stored.ts";

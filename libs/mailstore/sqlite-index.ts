@@ -10,10 +10,10 @@ import {
   parsedMessageSchema,
 } from "@millrace/mail";
 import { decodeTime } from "ulid";
-import { blobSize } from "./blob-files.ts";
+import { blobSize } from "./blob-draft.ts";
 import { messageState } from "./delivery-projection.ts";
 import type { DeliveryStatus, ListQuery, MessageSummary, StoreItem } from "./mail-store.ts";
-import { searchableWords, searchQuery } from "./search-query.ts";
+import { type SearchableWords, searchableWords, searchQuery } from "./search-query.ts";
 
 type Row = Record<string, SQLOutputValue>;
 
@@ -36,20 +36,15 @@ export class SqliteIndex {
   /** Adds those messages that are not there yet. To be run in a transaction. */
   insert(items: readonly StoreItem[]): void {
     // In the order of their places: the full-text index writes a segment whenever it has to go back.
-    for (const { manifest, parsed } of items.toSorted((a, b) => (a.manifest.id < b.manifest.id ? -1 : 1))) {
+    const sorted = items.toSorted((a, b) => (a.manifest.id < b.manifest.id ? -1 : 1));
+    const added: { place: bigint; words: SearchableWords }[] = [];
+    for (const { manifest, parsed } of sorted) {
       const place = this.insertMessage(manifest, parsed);
       if (place === undefined) continue;
       this.statement("INSERT INTO contents VALUES (?, ?, ?)").run(
         place,
         JSON.stringify(manifest),
         JSON.stringify(parsed),
-      );
-      const { subject, addresses, text } = searchableWords(manifest, parsed);
-      this.statement("INSERT INTO words (rowid, subject, addresses, text) VALUES (?, ?, ?, ?)").run(
-        place,
-        subject,
-        addresses,
-        text,
       );
       // Its parsing may have been a dead letter before, when nobody could know sender and subject.
       this.statement("UPDATE dead_letters SET sender = ?, recipients = ?, subject = ? WHERE message = ?").run(
@@ -58,7 +53,14 @@ export class SqliteIndex {
         parsed.subject,
         manifest.id,
       );
+      added.push({ place, words: searchableWords(manifest, parsed) });
     }
+    // Behind all other statements: one with a trigger between two of these would make the full-text index write
+    // a segment for every single message, and merging those takes longer than everything else together.
+    const insertWords = this.statement(
+      "INSERT INTO words (rowid, subject, addresses, text) VALUES (?, ?, ?, ?)",
+    );
+    for (const { place, words } of added) insertWords.run(place, words.subject, words.addresses, words.text);
   }
 
   /** @returns the new row's place, undefined when the message was there */

@@ -1,7 +1,8 @@
 import libmime from "libmime";
 
 /** What nearly every message is written in: no need to ask. */
-const common = /^(?:utf-?8|us-ascii|ascii|iso-8859-15?|windows-125[0-8]|iso-2022-jp|gb2312|gbk|big5|koi8-r)$/i;
+const common =
+  /^(?:utf-?8|us-ascii|ascii|iso-8859-15?|windows-125[0-8]|iso-2022-jp|gb2312|gbk|big5|koi8-r)$/i;
 
 /** Whether the parser can read a charset. UTF-7 it refuses, since markup can hide in it. */
 export function charsetIsKnown(charset: string): boolean {

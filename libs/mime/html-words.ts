@@ -8,6 +8,7 @@ const inline = new Set(
 );
 /** Elements whose content no reader sees. */
 const unseen = new Map(["script", "style", "title"].map((name) => [name, new RegExp(`</${name}`, "gi")]));
+const name = /[a-z][a-z0-9]{0,15}/iy;
 /** Characters within which the end of a tag is looked for with regard to quotes; past them without. */
 const longestTag = 4_096;
 
@@ -35,17 +36,17 @@ export function wordsOfHtml(html: string, limit: number): string {
 function skipTag(source: string, open: number, pieces: string[]): number {
   if (source.startsWith("<!--", open)) return after(source.indexOf("-->", open + 4), 3, source);
   const closing = source.charCodeAt(open + 1) === 0x2f;
-  const name = tagName(source, closing ? open + 2 : open + 1);
-  if (name === "") {
+  const element = tagName(source, closing ? open + 2 : open + 1);
+  if (element === "") {
     const second = source[open + 1];
     if (second === "!" || second === "?" || second === "/")
       return after(source.indexOf(">", open), 1, source);
     pieces.push("<");
     return open + 1;
   }
-  if (!inline.has(name)) pieces.push("\n");
+  if (!inline.has(element)) pieces.push("\n");
   const end = tagEnd(source, open + 1);
-  const content = closing ? undefined : unseen.get(name);
+  const content = closing ? undefined : unseen.get(element);
   if (!content) return end;
   content.lastIndex = end;
   const close = content.exec(source);
@@ -53,13 +54,8 @@ function skipTag(source: string, open: number, pieces: string[]): number {
 }
 
 function tagName(source: string, start: number): string {
-  let end = start;
-  while (end < start + 16 && isLetterOrDigit(source.charCodeAt(end))) end++;
-  return source.slice(start, end).toLowerCase();
-}
-
-function isLetterOrDigit(code: number): boolean {
-  return (code >= 0x61 && code <= 0x7a) || (code >= 0x41 && code <= 0x5a) || (code >= 0x30 && code <= 0x39);
+  name.lastIndex = start;
+  return name.exec(source)?.[0].toLowerCase() ?? "";
 }
 
 /** Where the text after a tag begins. A ">" within quotes is not its end, unless the quote is never closed. */

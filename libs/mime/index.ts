@@ -1,13 +1,4 @@
-import type { Readable } from "node:stream";
-import type { ParsedMessage } from "@millrace/mail";
-
-/** How much of a message the parser may take in. */
-export interface ParseLimits {
-  /** Octets of text and of HTML that are kept, each. */
-  maxTextBytes: number;
-}
-
-/** Reads a raw message as a stream. */
-export declare function parseMessage(raw: Readable, limits: ParseLimits): Promise<ParsedMessage>;
-/** The decoded octets of one attachment, by its index in `attachments`. */
-export declare function attachmentOf(raw: Readable, index: number): Promise<Readable>;
+export { attachmentOf } from "./attachment-of.ts";
+export { parseHeaderOnly } from "./header-only.ts";
+export { defaultParseLimits, type ParseLimits } from "./parse-limits.ts";
+export { ParserFailure, parseMessage } from "./parse-message.ts";

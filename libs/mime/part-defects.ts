@@ -1,6 +1,6 @@
 import { charsetIsKnown } from "./charset.ts";
 import type { Defects } from "./defects.ts";
-import type { Part } from "./part-parser.ts";
+import type { Part } from "./part.ts";
 
 /** RFC 2045 §5.1: two tokens. */
 const mediaType = /^[!#$%&'*+.^_`{|}~0-9a-z-]+\/[!#$%&'*+.^_`{|}~0-9a-z-]+$/i;
@@ -8,7 +8,7 @@ const encodings = new Set(["", "7bit", "8bit", "binary", "base64", "quoted-print
 /** Fields that decide how a part is read. */
 const deciding = new Set(["content-type", "content-transfer-encoding", "content-disposition"]);
 
-/** Notes what is odd about how a part says it is to be read, and mends a Content-Type that says nothing. */
+/** Notes what is odd about how a part says it is to be read, and mends a Content-Type by which nobody can read it. */
 export function inspectPart(part: Part, ancestors: readonly Part[], defects: Defects): void {
   const seen = new Set<string>();
   for (const { key, line } of part.headers.getList()) {
@@ -25,16 +25,22 @@ export function inspectPart(part: Part, ancestors: readonly Part[], defects: Def
     const isFile = part.filename || (part.disposition && part.disposition !== "inline");
     part.contentType = isFile ? "application/octet-stream" : "text/plain";
   }
+  if (part.multipart) inspectBoundary(part, ancestors, defects);
   if (part.encoding && !encodings.has(part.encoding)) {
     defects.add("transfer-encoding-unknown", part.encoding);
   }
   if (part.charset && part.contentType.startsWith("text/") && !charsetIsKnown(part.charset)) {
     defects.add("charset-unknown", part.charset);
   }
-  if (!part.multipart) return;
+}
+
+function inspectBoundary(part: Part, ancestors: readonly Part[], defects: Defects): void {
   const boundary = part._boundary;
-  if (!boundary) defects.add("boundary-missing", `${part.contentType} names none`);
-  else if (ancestors.some((each) => each._boundary && each._boundary.equals(boundary))) {
+  if (!boundary) {
+    defects.add("boundary-missing", `multipart/${part.multipart} names none`);
+    // Nobody can tell its parts apart, but there may be words in it.
+    part.contentType = "text/plain";
+  } else if (ancestors.some((each) => (each._boundary || undefined)?.equals(boundary))) {
     defects.add("mime-ambiguous", `boundary ${boundary} is also that of an outer multipart`);
   }
 }

@@ -1,31 +1,10 @@
-import { type HeaderLines, type Headers, MailParser } from "mailparser";
+import type { Transform } from "node:stream";
+import { MailParser } from "mailparser";
 import { Defects } from "./defects.ts";
 import type { ParseLimits } from "./parse-limits.ts";
+import type { KeptPart, Part } from "./part.ts";
 import { inspectPart } from "./part-defects.ts";
 import { embeddedHeader, type TextPart } from "./text-parts.ts";
-
-/** A part as mailsplit hands it to the parser: its header is read, its body is not yet. */
-export interface Part {
-  type: "node";
-  parentNode: Part | false;
-  contentType: string | false;
-  multipart: string | false;
-  encoding: string | false;
-  charset: string | false;
-  disposition: string | false;
-  filename: string | false;
-  _boundary: Buffer | false;
-  headers: { getList(): HeaderLines };
-}
-
-/** A part as mailparser keeps it. `textContent` is there once the part has ended. */
-export interface KeptPart {
-  headers: Headers;
-  contentType: string | false;
-  disposition?: string;
-  isAttachment?: boolean;
-  textContent?: string;
-}
 
 type Chunk = Part | { type: "data" | "body"; node: Part; value: Buffer };
 type Done = (error?: Error | null) => void;
@@ -33,6 +12,8 @@ type Done = (error?: Error | null) => void;
 /** What is used of mailparser beyond its documented interface, and the reason to pin its version. */
 interface Internals {
   curnode: KeptPart;
+  chunkedPassthrough: Transform;
+  splitter: Transform & { node: { headerCost(extra?: number): number }; checkHeadSize(extra?: number): null };
   processChunk(this: MailParser, chunk: Chunk, done: Done): void;
 }
 const { processChunk } = MailParser.prototype as unknown as Internals;
@@ -44,8 +25,10 @@ const { processChunk } = MailParser.prototype as unknown as Internals;
 export class PartParser extends MailParser {
   readonly defects = new Defects();
   readonly texts: TextPart[] = [];
-  /** Set when nothing further is to be read. */
+  /** Set when nothing further is to be fed. */
   hasEnough = false;
+  /** Set when what was fed already is not to be read either. */
+  #full = false;
   readonly #limits: ParseLimits;
   #parts = 0;
   /** Closing delimiters that are still to come. */
@@ -63,19 +46,30 @@ export class PartParser extends MailParser {
       skipTextLinks: true,
       skipImageLinks: true,
       checksumAlgo: checksum && "sha256",
-      maxHeadSize: limits.maxHeaderBytes,
-      // Counted here instead, where the limit ends the message rather than failing it.
+      // Counted here instead, as is the header's size: reaching a limit ends the message, it fails nothing.
       maxChildNodes: Number.MAX_SAFE_INTEGER,
     });
     this.#limits = limits;
+    const { splitter } = this.#internals;
+    splitter.checkHeadSize = (extra) => {
+      if (!this.hasEnough && splitter.node.headerCost(extra) > limits.maxHeaderBytes) {
+        this.defects.add("header-too-large", `more than ${limits.maxHeaderBytes} octets`);
+        this.enough();
+      }
+      return null;
+    };
     // Quoted-printable takes up to three octets for one.
     const room = 3 * limits.maxTextBytes + 4_096;
     this.#room = { plain: room, html: room };
   }
 
-  /** Reads nothing further. What was read so far stays, and comes to its end when the stream is ended. */
+  /** Takes nothing further. What it has taken comes to its end as a whole message does. */
   enough(): void {
+    if (this.hasEnough) return;
     this.hasEnough = true;
+    const { chunkedPassthrough, splitter } = this.#internals;
+    chunkedPassthrough.unpipe(splitter).resume();
+    splitter.end();
     this.emit("enough");
   }
 
@@ -86,25 +80,41 @@ export class PartParser extends MailParser {
 
   /** Called by mailparser for each part's header, each stretch of a body and all that lies between. */
   processChunk(chunk: Chunk, done: Done): void {
-    if (this.hasEnough) return void setImmediate(done);
-    if (chunk.type === "node") return this.#begin(chunk, done);
+    if (this.#full) {
+      setImmediate(done);
+      return;
+    }
+    if (chunk.type === "node") {
+      this.#begin(chunk, done);
+      return;
+    }
+    // What lies within a multipart without a boundary is no part's body to mailsplit; here it is text.
+    if (chunk.type === "data" && chunk.node.multipart && !chunk.node._boundary) chunk.type = "body";
     if (chunk.type === "data") this.#close(chunk.value);
     else if (this.#kind) chunk.value = this.#fit(this.#kind, chunk.value);
     processChunk.call(this, chunk, done);
   }
 
+  get #internals(): Internals {
+    return this as unknown as Internals;
+  }
+
   #begin(part: Part, done: Done): void {
     const ancestors = ancestorsOf(part, this.#limits.maxNesting);
     if (!this.#allows(ancestors.length)) {
+      this.#full = true;
       this.enough();
       // An empty delimiter: it ends the part before, so that what that one holds is still taken in.
-      return processChunk.call(this, { type: "data", node: part, value: Buffer.alloc(0) }, done);
+      processChunk.call(this, { type: "data", node: part, value: Buffer.alloc(0) }, done);
+      return;
     }
     inspectPart(part, ancestors, this.defects);
     if (part.multipart && part._boundary) this.#unclosed.add(`--${part._boundary}--`);
     processChunk.call(this, part, done);
 
-    const { curnode } = this as unknown as Internals;
+    const { curnode } = this.#internals;
+    // Nothing comes out of it, and nobody reads it; but when the message ends here, its end is waited for.
+    if (part.messageNode) curnode.decoder?.resume();
     const parent = ancestors[0];
     if (parent?.contentType === "message/rfc822") this.texts.push(embeddedHeader(curnode.headers));
     const isText = curnode.disposition === "inline" && !curnode.isAttachment;

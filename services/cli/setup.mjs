@@ -100,12 +100,16 @@ function installTools() {
     if (left.length === 0) return;
     if (problem) process.stderr.write(problem);
     if (left.some((name) => blocked.includes(name)))
-      stop(`apt-get did not install ${left.join(", ")}: mend what it says above, then start again`);
-    return say(`without ${left.join(", ")}: the tests that need it are skipped`);
+      stop(`apt-get did not install ${named(left)}: mend what it says above, then start again`);
+    return say(`without ${named(left)}: tests that need it are skipped`);
   }
   const cure = installCommand(packages);
-  if (blocked.length > 0) stop(`${blocked.join(" and ")} not found: run ${cure}`);
-  say(`without ${missing.join(", ")}: the tests that need it are skipped; to have them, run ${cure}`);
+  if (blocked.length > 0) stop(`${named(blocked)} not found: run ${cure}`);
+  say(`without ${named(missing)}: tests that need it are skipped; to have them, run ${cure}`);
+}
+
+function named(names) {
+  return names.map((name) => tools[name].packages[0]).join(", ");
 }
 
 /** Installs Debian packages without a question, starting no service and removing no package. */

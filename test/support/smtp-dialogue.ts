@@ -44,15 +44,16 @@ export class SmtpDialogue {
     await this.write(lines.map((line) => `${line}\r\n`).join(""));
   }
 
-  /** Sends octets as they are; resolves when the system has taken them, or the connection is gone. */
-  async write(octets: string | Uint8Array): Promise<void> {
+  /** Sends octets as they are; resolves when the system has taken them, or with false when the connection is over. */
+  async write(octets: string | Uint8Array): Promise<boolean> {
     this.note("C", typeof octets === "string" ? octets : `<${octets.length} octets>`);
-    if (this.closed) return;
-    await new Promise<void>((resolve) => {
-      this.socket.once("close", resolve);
-      this.socket.write(octets, () => {
-        this.socket.off("close", resolve);
-        resolve();
+    if (this.closed) return false;
+    return await new Promise<boolean>((resolve) => {
+      const lost = () => resolve(false);
+      this.socket.once("close", lost);
+      this.socket.write(octets, (error) => {
+        this.socket.off("close", lost);
+        resolve(!error);
       });
     });
   }

@@ -1,0 +1,268 @@
+import { createHash, type Hash, hash } from "node:crypto";
+import type { Readable } from "node:stream";
+import { type Envelope, type Manifest, type MessageId, newMessageId } from "@millrace/mail";
+import type { Intake } from "@millrace/pipeline";
+import type { Logger } from "@millrace/service";
+import type { Draft } from "@millrace/spool";
+import type { Connection, Reception } from "./connection-guard.ts";
+import { HopCount } from "./hop-count.ts";
+import { LineEndings } from "./line-endings.ts";
+import { receivedField } from "./received-field.ts";
+import { type Refusal, refusals } from "./refusal.ts";
+import { envelopeOf } from "./transaction-envelope.ts";
+
+export interface MessageRules {
+  hostname: string;
+  intake: Pick<Intake, "draft" | "accept">;
+  log: Logger;
+  /** Octets of the largest message. */
+  maxOctets: number;
+  /** Received fields a message may bring with it. */
+  maxHops: number;
+  bareLineEndings: "reject" | "normalize";
+}
+
+/** Octets, or pieces, held before they go to the spool: most messages are held whole and need no pause. */
+const heldOctetsMax = 16_384;
+const heldPiecesMax = 64;
+/** Octets a client may still send of a message the backend has failed; then the connection is closed. */
+const drainAfterFailure = 1_048_576;
+
+/** Takes in one message: body into the spool, then the commit, then the reply. */
+export function acceptMessage(rules: MessageRules, body: Readable, connection: Connection): Reception {
+  return new Acceptance(rules, body, connection);
+}
+
+/**
+ * receiving: octets go to the spool. refused: the rest is read and dropped, the reply follows the final dot.
+ * committing: the spool decides. answered: nothing more to say.
+ */
+type State = "receiving" | "refused" | "committing" | "answered";
+
+class Acceptance implements Reception {
+  private readonly rules: MessageRules;
+  private readonly body: Readable;
+  private readonly connection: Connection;
+  private readonly id: MessageId = newMessageId();
+  private readonly envelope: Envelope;
+  private readonly draft: Draft;
+  private readonly hops = new HopCount();
+  private readonly lineEndings = new LineEndings();
+  /** Our Received field until it is in the spool; it goes before everything else. */
+  private field: Buffer | undefined;
+  private readonly fieldSize: number;
+  private state: State = "receiving";
+  private refusal: Refusal = refusals.temporary;
+  private ended = false;
+  /** A write to the spool is under way; there is never more than one. */
+  private writing = false;
+  private held: Buffer[] = [];
+  private heldOctets = 0;
+  /** Octets of the message, as they are stored. */
+  private size = 0;
+  /** Octets the client has sent, and how many of them are too many. */
+  private received = 0;
+  private receivedMax: number;
+  /** Of the octets that went to the spool before the end; most messages never need it. */
+  private digest: Hash | undefined;
+
+  constructor(rules: MessageRules, body: Readable, connection: Connection) {
+    this.rules = rules;
+    this.body = body;
+    this.connection = connection;
+    this.receivedMax = 2 * rules.maxOctets;
+    this.envelope = envelopeOf(connection);
+    const field = receivedField({
+      id: this.id,
+      hostname: rules.hostname,
+      envelope: this.envelope,
+      at: Date.now(),
+    });
+    this.field = Buffer.from(field, "utf8");
+    this.fieldSize = this.field.length;
+    this.draft = rules.intake.draft(this.id);
+    body.on("data", (chunk: Buffer) => this.take(chunk));
+    body.on("end", () => this.end());
+    body.on("close", () => this.close());
+  }
+
+  private take(chunk: Buffer): void {
+    this.received += chunk.length;
+    if (this.state !== "receiving") {
+      if (this.received > this.receivedMax) {
+        this.receivedMax = Number.POSITIVE_INFINITY;
+        this.connection.cut(this.refusal.temporary ? refusals.temporaryAndCut : this.refusal);
+      }
+      return;
+    }
+    const octets = this.rules.bareLineEndings === "normalize" ? this.lineEndings.normalize(chunk) : chunk;
+    const refusal = this.judge(octets);
+    if (refusal) {
+      this.refuse(refusal);
+      return;
+    }
+    this.held.push(octets);
+    this.heldOctets += octets.length;
+    if (this.heldOctets > heldOctetsMax || this.held.length >= heldPiecesMax) this.spool();
+  }
+
+  private judge(octets: Buffer): Refusal | undefined {
+    const { maxOctets, maxHops, bareLineEndings } = this.rules;
+    if (bareLineEndings === "reject" && this.lineEndings.scan(octets) > 0) return refusals.bareLineEnding;
+    this.size += octets.length;
+    if (this.size > maxOctets) return refusals.tooLarge;
+    this.hops.scan(octets);
+    return this.hops.hops > maxHops ? refusals.tooManyHops : undefined;
+  }
+
+  /** Writes what is held. The client waits meanwhile, so that no message is in memory as a whole. */
+  private spool(): void {
+    this.writing = true;
+    this.body.pause();
+    this.digest ??= createHash("sha256");
+    for (const piece of this.held) this.digest.update(piece);
+    this.draft.write(this.takeHeld()).then(
+      () => this.spooled(),
+      (error: Error) => this.spooled(error),
+    );
+  }
+
+  private spooled(error?: Error): void {
+    this.writing = false;
+    if (this.state !== "receiving") {
+      // Refused, or the client left, while this was under way: only now is there nobody writing any more.
+      void this.draft.abort();
+    } else if (error) {
+      this.receivedMax = Math.min(this.receivedMax, this.received + drainAfterFailure);
+      this.refuse(refusals.temporary, error);
+    }
+    if (this.ended) this.finish();
+    else this.body.resume();
+  }
+
+  /** Everything held, our Received field first if it is not in the spool yet. */
+  private takeHeld(): Buffer {
+    const pieces = this.field ? [this.field, ...this.held] : this.held;
+    this.field = undefined;
+    this.held = [];
+    this.heldOctets = 0;
+    return pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces);
+  }
+
+  private end(): void {
+    this.ended = true;
+    if (!this.writing || this.state === "refused") this.finish();
+  }
+
+  /** The final dot has come, and what there was to write is written. */
+  private finish(): void {
+    if (this.state === "refused") {
+      this.answer(this.refusal);
+    } else if (this.state === "receiving") {
+      this.state = "committing";
+      this.commit().then(
+        () => this.accepted(),
+        (error: Error) => this.failed(error),
+      );
+    }
+  }
+
+  private async commit(): Promise<void> {
+    const manifest: Manifest = {
+      v: 1,
+      id: this.id,
+      receivedAt: Date.now(),
+      size: this.size,
+      sha256: this.sha256(),
+      receivedFieldSize: this.fieldSize,
+      envelope: this.envelope,
+    };
+    await this.draft.write(this.takeHeld());
+    await this.rules.intake.accept(this.draft, manifest);
+  }
+
+  private sha256(): string {
+    if (!this.digest && this.held.length === 1) return hash("sha256", this.held[0] as Buffer, "hex");
+    const digest = this.digest ?? createHash("sha256");
+    for (const piece of this.held) digest.update(piece);
+    return digest.digest("hex");
+  }
+
+  private accepted(): void {
+    const { id, envelope, size, rules } = this;
+    if (this.state === "answered") {
+      rules.log.warn({ message: id }, "accepted after its client was told 451; a second copy may follow");
+      return;
+    }
+    rules.log.info(
+      {
+        message: id,
+        from: envelope.from,
+        recipients: envelope.recipients.length,
+        size,
+        client: envelope.client.ip,
+      },
+      "accepted",
+    );
+    // After this 250 the client forgets the message; from here a loss is ours.
+    this.answer(undefined, `2.0.0 Ok: queued as ${id}`);
+  }
+
+  /** The draft is left alone: a commit that timed out may still happen, and an abort would take its body away. */
+  private failed(error: Error): void {
+    this.logRefusal(refusals.temporary, error);
+    if (this.state !== "answered") this.answer(refusals.temporary);
+  }
+
+  overdue(): void {
+    const error = new Error("the spool took longer than SMTP_COMMIT_TIMEOUT_SECONDS");
+    if (this.state === "committing") {
+      this.logRefusal(refusals.temporary, error);
+      this.answer(refusals.temporary);
+    } else if (this.state === "receiving") {
+      // The rest of the body waits for a write that does not end.
+      this.refuse(refusals.temporary, error);
+      this.body.resume();
+      if (this.ended) this.finish();
+    }
+  }
+
+  /** The client is gone. Before the final dot nothing of the message may stay; after it, the commit goes on. */
+  private close(): void {
+    if (this.ended || this.state !== "receiving") return;
+    this.state = "answered";
+    this.rules.log.info({ message: this.id, client: this.envelope.client.ip }, "abandoned");
+    this.drop();
+  }
+
+  private refuse(refusal: Refusal, error?: Error): void {
+    this.state = "refused";
+    this.refusal = refusal;
+    this.logRefusal(refusal, error);
+    this.drop();
+  }
+
+  private drop(): void {
+    this.held = [];
+    this.heldOctets = 0;
+    if (!this.writing) void this.draft.abort();
+  }
+
+  private answer(refusal: Refusal | undefined, text?: string): void {
+    this.state = "answered";
+    this.connection.answer(refusal, text);
+  }
+
+  private logRefusal(refusal: Refusal, error?: Error): void {
+    const { id, envelope, size } = this;
+    const line = {
+      message: id,
+      reason: refusal.message,
+      from: envelope.from,
+      size,
+      client: envelope.client.ip,
+    };
+    if (error) this.rules.log.warn({ ...line, err: error }, "refused");
+    else this.rules.log.info(line, "refused");
+  }
+}

@@ -1,0 +1,21 @@
+import { openIntake } from "@millrace/pipeline";
+import { runService } from "@millrace/service";
+import { startEdge } from "./edge-server.ts";
+
+await runService("edge", async ({ config, log }) => {
+  const { settings, hostname, routes, redisUrl } = config;
+  const intake = await openIntake(redisUrl, log);
+  try {
+    const edge = await startEdge({ settings, hostname, routes, intake, log });
+    return {
+      ready: { host: settings.SMTP_HOST, port: edge.port },
+      async stop() {
+        await edge.close();
+        await intake.close();
+      },
+    };
+  } catch (error) {
+    await intake.close();
+    throw error;
+  }
+});

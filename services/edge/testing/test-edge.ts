@@ -1,0 +1,93 @@
+import { randomUUID } from "node:crypto";
+import { type Manifest, routeSchema } from "@millrace/mail";
+import { type Intake, openIntake } from "@millrace/pipeline";
+import { createLogger, loadConfig, patientRedis } from "@millrace/service";
+import { redisSpool, type Spool } from "@millrace/spool";
+import { SmtpDialogue } from "@millrace/test/smtp-dialogue";
+import { type Edge, startEdge } from "../edge-server.ts";
+
+/** An edge on a free port, on a Redis a test has started. */
+export interface TestEdge {
+  port: number;
+  /** Where accepted messages are to be found, through a client of the test's own. */
+  spool: Spool;
+  intake: Intake;
+  /** The log lines so far. */
+  log: Record<string, unknown>[];
+  /** A client that has said EHLO. */
+  client(name?: string): Promise<SmtpDialogue>;
+  /** Manifest and body of the message a 250 reply names. */
+  stored(reply: string): Promise<{ manifest: Manifest; body: string; own: string; field: string }>;
+  /** Closes the edge alone. */
+  close: Edge["close"];
+  /** Closes the edge and all that belongs to it. */
+  end(): Promise<void>;
+}
+
+export interface TestEdgeOptions {
+  /** Environment of the edge: settings by their names. */
+  env?: Record<string, string>;
+  recipients?: string[];
+  hostname?: string;
+  /** Stands between the edge and its intake. */
+  around?: (intake: Intake) => Intake;
+}
+
+/** Starts an edge for `*@example.com` (unless told otherwise) on the Redis at `redisUrl`. */
+export async function startTestEdge(redisUrl: string, options: TestEdgeOptions = {}): Promise<TestEdge> {
+  const { env = {}, recipients = ["*@example.com"], hostname = "mx.example.test" } = options;
+  const { settings } = await loadConfig({ SMTP_PORT: "0", ...env }, import.meta.dirname);
+  const log: Record<string, unknown>[] = [];
+  const logger = createLogger("edge", "debug", { write: (line: string) => void log.push(JSON.parse(line)) });
+  const redis = patientRedis(redisUrl);
+  // Without a subscriber the intake takes nothing in: nobody would look at it.
+  const subscription = { v: 1, worker: "nobody", events: ["message.received"], since: Date.now() };
+  await redis.hset("millrace:subscriptions", "nobody", JSON.stringify(subscription));
+  const opened = await openIntake(redisUrl, logger);
+  const intake = options.around?.(opened) ?? opened;
+  const routes = [routeSchema.parse({ recipients, to: { maildir: `/nowhere/${randomUUID()}` } })];
+  const release = async () => {
+    await opened.close();
+    redis.disconnect();
+  };
+  const edge = await startEdge({ settings, hostname, routes, intake, log: logger }).catch(async (error) => {
+    await release();
+    throw error;
+  });
+  const spool = redisSpool(redis);
+  return {
+    port: edge.port,
+    spool,
+    intake,
+    log,
+    client: (name) => SmtpDialogue.greeted(edge.port, name),
+    async stored(reply) {
+      const id = /queued as (\S+)$/.exec(reply)?.[1] ?? "";
+      const manifest = await spool.manifest(id);
+      if (!manifest) throw new Error(`nothing is stored for "${reply}"`);
+      const body = (await spool.read(id)).toString("latin1");
+      const at = manifest.receivedFieldSize;
+      return { manifest, body, field: body.slice(0, at), own: body.slice(at) };
+    },
+    close: edge.close,
+    async end() {
+      await edge.close();
+      await release();
+    },
+  };
+}
+
+/** MAIL, RCPT and DATA, up to the 354. */
+export async function beginMessage(
+  client: SmtpDialogue,
+  { from = "sender@example.org", to = ["user@example.com"], parameters = "" } = {},
+): Promise<void> {
+  await client.send(`MAIL FROM:<${from}>${parameters}`);
+  await client.expect("250 2.1.0");
+  for (const recipient of to) {
+    await client.send(`RCPT TO:<${recipient}>`);
+    await client.expect("250 2.1.5");
+  }
+  await client.send("DATA");
+  await client.expect("354 ");
+}

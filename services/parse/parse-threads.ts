@@ -1,0 +1,110 @@
+import { type DefectCode, type MessageId, TemporaryFailure } from "@millrace/mail";
+import type { ParseLimits } from "@millrace/mime";
+import { NotSpooled } from "@millrace/spool";
+import { Piscina } from "piscina";
+import { clockStarted, newParseClock, timeUsed } from "./parse-clock.ts";
+import type { ParseOutcome, ParseTask, ThreadData } from "./parse-thread.ts";
+
+/** The parser could not do it, and would not the next time: in time, in memory, or at all. */
+export class ParserGaveUp extends Error {
+  override name = "ParserGaveUp";
+}
+
+export interface ParseThreads {
+  /** Milliseconds one message may take. */
+  readonly timeout: number;
+  /**
+   * Parses a message of the spool in a thread and puts the result into the spool. A thread that runs out of time
+   * or memory is ended and replaced; the others go on.
+   *
+   * @param size octets of the body
+   * @param signal ends the thread that has the message
+   * @returns the codes of the defects found
+   * @throws ParserGaveUp; NotSpooled; the signal's reason; else what is worth another try
+   */
+  parse(id: MessageId, size: number, signal?: AbortSignal): Promise<DefectCode[]>;
+  /** Ends all threads. What they had under way is lost and fails as worth another try. */
+  close(): Promise<void>;
+}
+
+export interface ThreadOptions {
+  redisUrl: string;
+  /** Threads, each with one message at a time and a Redis connection of its own. */
+  threads: number;
+  /** Milliseconds one message may take; waiting for a thread or for Redis does not count. */
+  timeout: number;
+  /** Heap of one thread, in MiB. */
+  heapMb: number;
+  limits: ParseLimits;
+  /** Another file to run in the threads. */
+  file?: URL;
+}
+
+export function openParseThreads(options: ThreadOptions): ParseThreads {
+  const { redisUrl, threads, timeout, heapMb, limits } = options;
+  const pool = new Piscina<ParseTask, ParseOutcome>({
+    filename: (options.file ?? new URL("./parse-thread.ts", import.meta.url)).href,
+    minThreads: threads,
+    maxThreads: threads,
+    idleTimeout: Number.POSITIVE_INFINITY,
+    // A thread that sleeps on an atomic does not hear from its Redis connection.
+    atomics: "disabled",
+    recordTiming: false,
+    resourceLimits: { maxOldGenerationSizeMb: heapMb },
+    workerData: { redisUrl, limits } satisfies ThreadData,
+  });
+  // A thread that dies without a task is replaced when the next one comes.
+  pool.on("error", () => {});
+  let closed = false;
+
+  const run = async (id: MessageId, size: number, signal: AbortSignal | undefined) => {
+    const clock = newParseClock();
+    const watch = new AbortController();
+    const outOfTime = new ParserGaveUp(`time: more than ${timeout / 1_000} s`);
+    const end = () => watch.abort(signal?.reason);
+    signal?.addEventListener("abort", end, { once: true });
+    const check = () => {
+      const left = timeout - timeUsed(clock);
+      if (left > 0) timer = setTimeout(check, Math.max(left, 5));
+      else watch.abort(outOfTime);
+    };
+    let timer = setTimeout(check, timeout);
+    try {
+      return await pool.run({ id, size, clock }, { signal: watch.signal });
+    } catch (error) {
+      if (watch.signal.aborted) throw watch.signal.reason;
+      const { code, message } = error as Error & { code?: string };
+      // Not a word about the message when the thread never got to it, or was ended for another reason.
+      if (closed || !clockStarted(clock)) throw new TemporaryFailure(`no parser thread: ${message}`);
+      if (code === "ERR_WORKER_OUT_OF_MEMORY") throw new ParserGaveUp(`memory: more than ${heapMb} MiB`);
+      throw new ParserGaveUp(`crash: ${message}`);
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", end);
+    }
+  };
+
+  return {
+    timeout,
+
+    async parse(id, size, signal) {
+      signal?.throwIfAborted();
+      const outcome = await run(id, size, signal);
+      switch (outcome.is) {
+        case "parsed":
+          return outcome.defects;
+        case "failed":
+          throw new ParserGaveUp(`error: ${outcome.reason}`);
+        case "not-spooled":
+          throw new NotSpooled(id);
+        case "spool-trouble":
+          throw new TemporaryFailure(`spool: ${outcome.reason}`);
+      }
+    },
+
+    async close() {
+      closed = true;
+      await pool.destroy();
+    },
+  };
+}

@@ -1,0 +1,64 @@
+import type { Readable } from "node:stream";
+import { parseHeaderOnly } from "@millrace/mime";
+import { defineWorker, type WorkerContext, type WorkerDefinition } from "@millrace/pipeline";
+import type { Spool } from "@millrace/spool";
+import { ParserGaveUp, type ParseThreads } from "./parse-threads.ts";
+
+/** Processes that may die over a message before the parser is not tried on it again. */
+const crashesAllowed = 2;
+/** Milliseconds a run may wait for a thread and for Redis, beside the time for parsing. */
+const waitingAllowed = 60_000;
+/** Octets of a message that the header is looked for in, once the parser has given up. */
+const headOctets = 65_536;
+
+/**
+ * The worker that makes a parsed message out of a raw one. A message the parser cannot read goes on with what
+ * can be read of its header, flagged: parsing never keeps mail from being stored and delivered.
+ */
+export function parseWorker(deps: {
+  threads: ParseThreads;
+  spool: Spool;
+  concurrency: number;
+}): WorkerDefinition {
+  const { threads, spool, concurrency } = deps;
+
+  const goOnUnparsed = async (ctx: WorkerContext, reason: string): Promise<void> => {
+    const parsed = parseHeaderOnly(await headOf(await ctx.raw()), reason);
+    await spool.putParsed(ctx.message, parsed);
+    ctx.log.warn({ reason }, "unparsed");
+    ctx.emit("message.parsed", { unparsed: true, defects: parsed.defects.map(({ code }) => code) });
+  };
+
+  return defineWorker({
+    name: "parse",
+    on: "message.received",
+    concurrency,
+    timeout: threads.timeout + waitingAllowed,
+    async handle(_event, ctx) {
+      if (ctx.crashes >= crashesAllowed) {
+        return goOnUnparsed(ctx, `crash: ${ctx.crashes} processes died with this message in hand`);
+      }
+      const { size, receivedFieldSize } = ctx.manifest;
+      try {
+        const defects = await threads.parse(ctx.message, size + receivedFieldSize, ctx.signal);
+        ctx.emit("message.parsed", { unparsed: false, defects });
+      } catch (error) {
+        if (!(error instanceof ParserGaveUp)) throw error;
+        await goOnUnparsed(ctx, error.message);
+      }
+    },
+  });
+}
+
+/** The beginning of a message; the rest is not read. */
+async function headOf(raw: Readable): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let octets = 0;
+  for await (const chunk of raw.iterator({ destroyOnReturn: false })) {
+    chunks.push(chunk);
+    octets += chunk.length;
+    if (octets >= headOctets) break;
+  }
+  raw.destroy();
+  return Buffer.concat(chunks);
+}
