@@ -26,7 +26,7 @@ const leftoverAge = 3_600_000;
 /** Path of a message's blob below the store's folder: `blobs/2026-07-30/1542/<id>.eml`, UTC. */
 export function blobPath(id: MessageId): string {
   // The id alone tells the place. A folder takes one minute's mail: 3,500 files at five million messages a day.
-  const time = new Date(decodeTime(id)).toISOString();
+  const time = new Date(decodeTime(messageIdSchema.parse(id))).toISOString();
   const [day, clock] = time.split("T") as [string, string];
   return join("blobs", day, clock.slice(0, 5).replace(":", ""), `${id}.eml`);
 }

@@ -1,5 +1,4 @@
 import type { Manifest } from "@millrace/mail";
-import { attachmentOf } from "@millrace/mime";
 import { type EventName, events } from "./events.ts";
 import { bodyOf, type Pipeline } from "./open-pipeline.ts";
 import { jobIdOf, type Unit, type UnitRef, unitName } from "./unit.ts";
@@ -42,7 +41,11 @@ export function startRun(worker: WorkerDefinition, pipeline: Pipeline, job: Job)
       parsed: () => body.parsed(),
       raw: async () => body.open(),
       read: () => body.read(),
-      attachment: async (index) => attachmentOf(body.open(), index),
+      attachment: async (index) => {
+        // Only who asks for attachments pays for the parser: the edge shares this library and never does.
+        const { attachmentOf } = await import("@millrace/mime");
+        return attachmentOf(body.open(), index);
+      },
       emit(event, data, options) {
         run.emissions.push(emission(worker, run.emissions, event, data, options?.key));
       },

@@ -1,4 +1,3 @@
-export { batched } from "./batch.ts";
 export { type EventData, type EventName, events } from "./events.ts";
 export type { Intake } from "./intake.ts";
 export { type JournalTail, journalTail } from "./journal.ts";

@@ -1,6 +1,6 @@
+import { batched } from "@millrace/spool";
 import { type Job, Queue } from "bullmq";
 import type { Redis } from "ioredis";
-import { batched } from "./batch.ts";
 import { jobKey, queuePrefix } from "./keys.ts";
 import type { Ledger } from "./ledger.ts";
 import { type JobData, jobIdOf, type UnitRef, workerOf } from "./unit.ts";

@@ -7,7 +7,8 @@ import {
   parsedMessageSchema,
   TemporaryFailure,
 } from "@millrace/mail";
-import type { Redis } from "ioredis";
+import type { ChainableCommander, Redis } from "ioredis";
+import { batched } from "./batch.ts";
 import { shards, spooledKey, spoolKeys } from "./keys.ts";
 
 /** A Redis command, its name first, that runs in the same atomic step as a commit. */
@@ -97,17 +98,24 @@ while at <= #ARGV do
 end
 return 1`;
 
+type CommitArguments = (string | number | Buffer)[];
+
+/** Commits in one round trip. */
+const commitsAtOnce = 100;
+
 interface SpoolCommands {
   spoolAppend(...args: (string | number | Buffer)[]): Promise<number>;
-  spoolCommit(...args: (string | number | Buffer)[]): Promise<number>;
+  spoolCommit(...args: CommitArguments): Promise<number>;
 }
 
 /** The spool in Redis. The client decides about patience: the edge's fails fast, a worker's waits. */
 export function redisSpool(redis: Redis): Spool {
   redis.defineCommand("spoolAppend", { numberOfKeys: 2, lua: appendScript });
   redis.defineCommand("spoolCommit", { numberOfKeys: 4, lua: commitScript });
+  const scripted = redis as Redis & SpoolCommands;
+  const commits = batched<CommitArguments, number>((batch) => commitAll(scripted, batch), commitsAtOnce);
   return {
-    draft: (id) => new RedisDraft(redis as Redis & SpoolCommands, id),
+    draft: (id) => new RedisDraft(scripted, id, commits.add),
 
     async manifest(id) {
       const json = await redis.get(spoolKeys(id).manifest);
@@ -169,6 +177,25 @@ export function redisSpool(redis: Redis): Spool {
   };
 }
 
+/** Commits that wait for the same fsync anyway travel together. */
+async function commitAll(
+  redis: Redis & SpoolCommands,
+  batch: readonly CommitArguments[],
+): Promise<(number | Error)[]> {
+  const pipeline = redis.pipeline() as ChainableCommander & SpoolCommands;
+  for (const words of batch) void pipeline.spoolCommit(...words);
+  const results = (await pipeline.exec()) ?? [];
+  return Promise.all(
+    batch.map(async (words, i) => {
+      const [error, result] = results[i] as [Error | null, number];
+      if (!error) return result;
+      // A pipeline takes the script for known; alone, it is sent again.
+      if (!error.message.startsWith("NOSCRIPT")) return error;
+      return redis.spoolCommit(...words).catch((again: Error) => again);
+    }),
+  );
+}
+
 async function* chunksOf(redis: Redis, id: MessageId): AsyncGenerator<Buffer> {
   const { chunks } = spoolKeys(id);
   for (let index = 0; ; index++) {
@@ -191,10 +218,16 @@ class RedisDraft implements Draft {
   private pendingOctets = 0;
   private sentChunks = 0;
   private octets = 0;
+  private readonly commitWith: (words: CommitArguments) => Promise<number>;
 
-  constructor(redis: Redis & SpoolCommands, id: MessageId) {
+  constructor(
+    redis: Redis & SpoolCommands,
+    id: MessageId,
+    commitWith: (words: CommitArguments) => Promise<number>,
+  ) {
     this.redis = redis;
     this.id = id;
+    this.commitWith = commitWith;
     this.keys = spoolKeys(id);
   }
 
@@ -225,7 +258,7 @@ class RedisDraft implements Draft {
   }
 
   async commit(manifest: Manifest, alongside: readonly Command[]): Promise<void> {
-    await this.redis.spoolCommit(
+    await this.commitWith([
       this.keys.chunks,
       this.keys.octets,
       this.keys.manifest,
@@ -237,7 +270,7 @@ class RedisDraft implements Draft {
       this.id,
       Buffer.concat(this.pending),
       ...alongside.flatMap((command) => [command.length, ...command]),
-    );
+    ]);
   }
 
   async abort(): Promise<void> {

@@ -278,9 +278,21 @@ class GuardedConnection extends SMTPConnection implements Connection {
       text = `${statusOfClosing(String(data))} ${data}`;
       status = false;
     }
+    if (code !== 220) this.gatherReplies();
     super.send(code, text, status);
     if (code < 500 || this._closing) return;
     if (++this.errors >= this.guard.limits.maxErrors) super.send(421, "4.7.0 Too many errors", false);
+  }
+
+  /**
+   * The original writes each reply by itself; those to a pipelined batch leave in one piece here. Not a 220: the one
+   * to STARTTLS has to be out before the handshake takes the socket over.
+   */
+  private gatherReplies(): void {
+    const socket = this._socket;
+    if (socket.writableCorked > 0) return;
+    socket.cork();
+    process.nextTick(() => socket.uncork());
   }
 
   /** RFC 5321 §4.1.1.11: a parameter that is not understood is refused. The original lets any pass. */

@@ -89,6 +89,8 @@ export function openParseThreads(options: ThreadOptions): ParseThreads {
 
     async parse(id, size, signal) {
       signal?.throwIfAborted();
+      // The pool would start new threads even now.
+      if (closed) throw new TemporaryFailure("no parser thread: they are closed");
       const outcome = await run(id, size, signal);
       switch (outcome.is) {
         case "parsed":

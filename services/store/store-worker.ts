@@ -1,6 +1,6 @@
 import type { MailStore, StoreItem } from "@millrace/mailstore";
-import { batched, defineWorker, type WorkerDefinition } from "@millrace/pipeline";
-import type { Spool } from "@millrace/spool";
+import { defineWorker, type WorkerDefinition } from "@millrace/pipeline";
+import { batched, type Spool } from "@millrace/spool";
 
 /** Octets up to which a body is held in one piece; larger ones are streamed from spool to disk. */
 const inOnePiece = 256 * 1024;

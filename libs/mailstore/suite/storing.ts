@@ -67,7 +67,13 @@ export function storingCases(context: SuiteContext): void {
   });
 
   test("stores the rest of a batch when one message cannot be", async () => {
-    const [short, long, broken, good] = [storeItem(), storeItem(), storeItem(), storeItem()];
+    const [short, long, cut, broken, good] = [
+      storeItem(),
+      storeItem(),
+      storeItem(),
+      storeItem(),
+      storeItem(),
+    ];
     const failing = async function* () {
       yield Buffer.from("Received");
       throw new Error("the spool went away");
@@ -75,6 +81,7 @@ export function storingCases(context: SuiteContext): void {
     const batch: StoreItem[] = [
       { ...short, raw: (short.raw as Buffer).subarray(1) },
       { ...long, raw: () => Readable.from([long.raw, Buffer.from("more")]) },
+      { ...cut, raw: () => Readable.from([(cut.raw as Buffer).subarray(1)]) },
       { ...broken, raw: () => Readable.from(failing()) },
       good,
     ];
@@ -82,7 +89,7 @@ export function storingCases(context: SuiteContext): void {
       assert.ok(error instanceof PartlyStored);
       assert.deepEqual(
         [...error.failures.keys()].sort(),
-        [short, long, broken].map(({ manifest }) => manifest.id),
+        [short, long, cut, broken].map(({ manifest }) => manifest.id),
       );
       assert.match(
         String(error.failures.get(short.manifest.id)),
@@ -93,10 +100,11 @@ export function storingCases(context: SuiteContext): void {
     });
     assert.equal(context.store().has(good.manifest.id), true);
     assert.deepEqual(await context.store().read(good.manifest.id), good.raw);
-    for (const { manifest } of [short, long, broken]) assert.equal(context.store().has(manifest.id), false);
+    for (const { manifest } of [short, long, cut, broken])
+      assert.equal(context.store().has(manifest.id), false);
     // And once the cause is gone, the same batch goes through.
-    await context.store().put([short, long, broken, good]);
-    assert.equal(context.store().counts().stored, 4);
+    await context.store().put([short, long, cut, broken, good]);
+    assert.equal(context.store().counts().stored, 5);
   });
 
   test("says what is not there, and how to go on", async () => {

@@ -93,6 +93,14 @@ export async function startRedis(config: Config, say: (text: string) => void): P
   return managed;
 }
 
+function isRunning(pid: number): boolean {
+  try {
+    return pid > 0 && process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
 async function answers(url: string): Promise<boolean> {
   const probe = patientRedis(url, {
     lazyConnect: true,

@@ -247,18 +247,22 @@ test("webhook: the answer's words come out as one harmless line", async () => {
 
 test("webhook: an answer without end is cut off, and its status counts", async () => {
   let closed: Promise<unknown> = Promise.resolve();
+  let written = 0;
   const { url } = await receiver((response) => {
     closed = once(response, "close");
     response.writeHead(200);
     const more = () => {
+      do written += 16_384;
       while (!response.destroyed && response.write("x".repeat(16_384)));
     };
     response.on("drain", more);
     more();
   });
-  const [outcome] = await transportTo(url).deliver(requestFor());
+  const [outcome] = await transportTo(url, { timeoutSeconds: 2 }).deliver(requestFor());
   assert.equal(outcome?.result, "delivered");
   await closed;
+  // What was under way in the buffers between us, and no more.
+  assert.ok(written < 50_000_000, `${written} octets`);
 });
 
 test("webhook: who does not answer in time is deferred", async () => {

@@ -73,7 +73,7 @@ export function webhookTransport(config: WebhookConfig, options: WebhookOptions)
       const answer = await send(url, {
         method: "POST",
         dispatcher: agent,
-        signal: request.signal,
+        signal: AbortSignal.any([request.signal, timer]),
         headers: {
           "content-type": "application/json",
           "user-agent": "Millrace",

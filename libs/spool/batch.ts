@@ -2,11 +2,12 @@
  * Collects single calls into batches: while one batch is under way the next fills, so that a busy process pays
  * for a round trip or an fsync once for many and an idle one waits for nobody.
  *
- * @param run handles one batch; its failure is the failure of every call in it
+ * @param run handles one batch; an Error in the place of a result is the failure of that call alone, and its own
+ * failure is the failure of every call
  * @param limit most items in one batch
  */
 export function batched<Item, Result>(
-  run: (items: readonly Item[]) => Promise<readonly Result[]>,
+  run: (items: readonly Item[]) => Promise<readonly (Result | Error)[]>,
   limit: number,
 ): { add(item: Item): Promise<Result>; idle(): Promise<void> } {
   interface Waiting {
@@ -24,7 +25,11 @@ export function batched<Item, Result>(
       const batch = waiting.splice(0, limit);
       try {
         const results = await run(batch.map(({ item }) => item));
-        for (const [index, { resolve }] of batch.entries()) resolve(results[index] as Result);
+        for (const [index, { resolve, reject }] of batch.entries()) {
+          const result = results[index] as Result | Error;
+          if (result instanceof Error) reject(result);
+          else resolve(result);
+        }
       } catch (error) {
         for (const { reject } of batch) reject(error);
       }

@@ -1,0 +1,13 @@
+import { defaultParseLimits, parseMessage } from "@millrace/mime";
+import { patientRedis } from "@millrace/service"; import { redisSpool } from "@millrace/spool";
+import { startRedis } from "@millrace/test/redis"; import { openParseThreads } from "./parse-threads.ts"; import { spooled } from "./testing/spooled.ts";
+const server = await startRedis(); const redis = patientRedis(server.url); const spool = redisSpool(redis);
+const body = Buffer.from("Received: from x by y\r\nFrom: Ann <ann@example.com>\r\nTo: Bob <bob@example.com>\r\nSubject: hello\r\nMessage-ID: <abc@example.com>\r\nDate: Mon, 1 Jan 2024 00:00:00 +0000\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" + "Hello world, this is a line of text.\r\n".repeat(16));
+const ids = await Promise.all(Array.from({length:200}, () => spooled(spool, body)));
+const T = Number(process.argv[2]), C = Number(process.argv[3]), n = 3000;
+const run = async (label: string, f: (id: string) => Promise<unknown>, c: number) => { for (let r=0;r<3;r++) { const t=performance.now(), u=process.cpuUsage(); let i=0; await Promise.all(Array.from({length:c}, async () => { while (i<n) await f(ids[i++%200] as string); })); const d=process.cpuUsage(u); console.log(label, (n/((performance.now()-t)/1000)).toFixed(0),"msg/s cpu us/msg", ((d.user+d.system)/n).toFixed(0)); } };
+await run("parseMessage alone", () => parseMessage(body), 1);
+await run("read+parse+put here", async (id) => { await spool.putParsed(id, await parseMessage(await spool.read(id))); }, C);
+const threads = openParseThreads({ redisUrl: server.url, threads: T, timeout: 30000, heapMb: 256, limits: defaultParseLimits });
+await run(`threads ${T} conc ${C}`, (id) => threads.parse(id, body.length), C);
+await threads.close(); redis.disconnect(); await server.stop();
