@@ -30,10 +30,13 @@ export interface StoreItem {
 
 /** Where one target of a message stands: a projection of the journal. */
 export interface DeliveryStatus {
+  /** Id of the target; "" for all of them when the delivery died before they were known. */
   target: string;
   label: string;
   recipients: string[];
+  /** Of all its recipients together: deferred before pending, failed before delivered. */
   state: "pending" | "deferred" | "delivered" | "failed";
+  /** Number of the last attempt; a replay counts from 1 again. */
   attempts: number;
   /** ISO 8601 of the last attempt, null before the first. */
   lastAttemptAt: string | null;
@@ -43,6 +46,7 @@ export interface DeliveryStatus {
 
 /** Which messages a list shows; every field narrows it. */
 export interface ListQuery {
+  /** Most messages to give back, from 1. Default 50. */
   limit?: number;
   /** Only messages with a smaller id than this one, for paging. */
   before?: MessageId;
@@ -59,7 +63,8 @@ export interface MailStore {
   /**
    * Stores messages: blob first (file and folder fsynced), then the rows, in one transaction. Durable when it
    * resolves. A message that is there already is left as it is, so that a job may run twice.
-   * @throws when nothing of the batch could be made durable; the batch may then be tried again as a whole
+   * @throws PartlyStored when some could not be stored, and which: the others are durable all the same
+   * @throws anything else when no row was written; in both cases the batch may be tried again as a whole
    */
   put(items: readonly StoreItem[]): Promise<void>;
   has(id: MessageId): boolean;
@@ -70,9 +75,9 @@ export interface MailStore {
   raw(id: MessageId): Readable;
   /** The raw message in one piece. @throws NotStored */
   read(id: MessageId): Promise<Buffer>;
-  /** Newest first. */
+  /** Newest first. @throws RangeError when `limit` is not a whole number from 1 */
   list(query?: ListQuery): MessageSummary[];
-  /** As many as there are in each state; costs the same at any size. */
+  /** As many as there are in each state; costs the same at any size. Of `received` the store knows none: 0. */
   counts(): Record<MessageState, number>;
   deliveries(id: MessageId): DeliveryStatus[];
   /** What happened to a message, in order of time. */

@@ -10,10 +10,13 @@ import { LineEndings } from "./line-endings.ts";
 import { receivedField } from "./received-field.ts";
 import { type Refusal, refusals } from "./refusal.ts";
 import { envelopeOf } from "./transaction-envelope.ts";
+import type { Turns } from "./turns.ts";
 
 export interface MessageRules {
   hostname: string;
-  intake: Pick<Intake, "draft" | "accept">;
+  intake: Pick<Intake, "unavailable" | "draft" | "accept">;
+  /** Turns at writing to the spool, shared by all messages. */
+  turns: Turns;
   log: Logger;
   /** Octets of the largest message. */
   maxOctets: number;
@@ -54,7 +57,7 @@ class Acceptance implements Reception {
   private state: State = "receiving";
   private refusal: Refusal = refusals.temporary;
   private ended = false;
-  /** A write to the spool is under way; there is never more than one. */
+  /** A write to the spool is under way or waits for its turn; there is never more than one. */
   private writing = false;
   private held: Buffer[] = [];
   private heldOctets = 0;
@@ -119,6 +122,16 @@ class Acceptance implements Reception {
   private spool(): void {
     this.writing = true;
     this.body.pause();
+    this.rules.turns.take(() => this.write());
+  }
+
+  private write(): void {
+    // While this waited for its turn the client may have left, or the backend.
+    const sick = this.rules.intake.unavailable();
+    if (this.state !== "receiving" || sick) {
+      this.spooled(sick === undefined ? undefined : new Error(sick));
+      return;
+    }
     this.digest ??= createHash("sha256");
     for (const piece of this.held) this.digest.update(piece);
     this.draft.write(this.takeHeld()).then(
@@ -128,6 +141,7 @@ class Acceptance implements Reception {
   }
 
   private spooled(error?: Error): void {
+    this.rules.turns.done();
     this.writing = false;
     if (this.state !== "receiving") {
       // Refused, or the client left, while this was under way: only now is there nobody writing any more.

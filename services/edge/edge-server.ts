@@ -7,6 +7,10 @@ import type { SMTPServerOptions } from "smtp-server";
 import { acceptMessage } from "./accept-message.ts";
 import { GuardedServer } from "./connection-guard.ts";
 import { transactionChecks } from "./transaction.ts";
+import { Turns } from "./turns.ts";
+
+/** Writes to the spool at once, of some 64 KB each: enough to keep Redis busy through every fsync. */
+const writesAtOnce = 32;
 
 export interface EdgeOptions {
   settings: Settings;
@@ -31,6 +35,7 @@ export async function startEdge({ settings, hostname, routes, intake, log }: Edg
     hostname,
     intake,
     log,
+    turns: new Turns(writesAtOnce),
     maxOctets: settings.SMTP_MAX_MESSAGE_BYTES,
     maxHops: settings.SMTP_MAX_HOPS,
     bareLineEndings: settings.SMTP_BARE_LINE_ENDINGS,

@@ -14,22 +14,25 @@ export class LineEndings {
 
   /** How many line endings in this chunk stand alone. */
   scan(chunk: Uint8Array): number {
+    if (chunk.length === 0) return 0;
     let bare = 0;
-    let afterCr = this.afterCr;
-    for (let i = 0; i < chunk.length; i++) {
-      const octet = chunk[i] as number;
-      if (octet > CR) {
-        // The common case first: almost every octet of a message passes here.
-        if (afterCr) {
-          bare++;
-          afterCr = false;
-        }
-      } else {
-        if (afterCr !== (octet === LF)) bare++;
-        afterCr = octet === CR;
+    let at = 0;
+    if (this.afterCr) {
+      if (chunk[0] === LF) at = 1;
+      else bare = 1;
+    }
+    this.afterCr = false;
+    while (at < chunk.length) {
+      const octet = chunk[at++] as number;
+      // The common case first: almost every octet of a message ends here.
+      if (octet > CR) continue;
+      if (octet === LF) bare++;
+      else if (octet === CR) {
+        if (at === chunk.length) this.afterCr = true;
+        else if (chunk[at] === LF) at++;
+        else bare++;
       }
     }
-    this.afterCr = afterCr;
     return bare;
   }
 

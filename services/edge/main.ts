@@ -1,6 +1,11 @@
+import { setDefaultHighWaterMark } from "node:stream";
 import { openIntake } from "@millrace/pipeline";
 import { runService } from "@millrace/service";
 import { startEdge } from "./edge-server.ts";
+
+// A client's octets pass through three streams, each of which would hold 64 KB. Here many clients wait for one Redis,
+// and what they have under way is what the process weighs.
+setDefaultHighWaterMark(false, 16_384);
 
 await runService("edge", async ({ config, log }) => {
   const { settings, hostname, routes, redisUrl } = config;

@@ -14,10 +14,9 @@ await runService("parse", async ({ config, log }) => {
     heapMb: settings.PARSE_HEAP_MB,
     limits: { ...defaultParseLimits, maxTextBytes: settings.PARSE_MAX_TEXT_BYTES },
   });
-  const worker = await startWorker(
-    parseWorker({ threads, spool: pipeline.spool, concurrency: settings.PARSE_CONCURRENCY }),
-    pipeline,
-  );
+  // More jobs in hand than threads, so that none of these waits while another job is recorded.
+  const concurrency = 4 * settings.PARSE_CONCURRENCY;
+  const worker = await startWorker(parseWorker({ threads, spool: pipeline.spool, concurrency }), pipeline);
   return {
     async stop() {
       await worker.stop();

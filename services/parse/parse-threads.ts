@@ -60,13 +60,12 @@ export function openParseThreads(options: ThreadOptions): ParseThreads {
   const run = async (id: MessageId, size: number, signal: AbortSignal | undefined) => {
     const clock = newParseClock();
     const watch = new AbortController();
-    const outOfTime = new ParserGaveUp(`time: more than ${timeout / 1_000} s`);
     const end = () => watch.abort(signal?.reason);
     signal?.addEventListener("abort", end, { once: true });
     const check = () => {
       const left = timeout - timeUsed(clock);
       if (left > 0) timer = setTimeout(check, Math.max(left, 5));
-      else watch.abort(outOfTime);
+      else watch.abort(new ParserGaveUp(`time: more than ${timeout / 1_000} s`));
     };
     let timer = setTimeout(check, timeout);
     try {

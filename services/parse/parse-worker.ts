@@ -7,7 +7,7 @@ import { ParserGaveUp, type ParseThreads } from "./parse-threads.ts";
 /** Processes that may die over a message before the parser is not tried on it again. */
 const crashesAllowed = 2;
 /** Milliseconds a run may wait for a thread and for Redis, beside the time for parsing. */
-const waitingAllowed = 60_000;
+const waitingAllowed = 300_000;
 /** Octets of a message that the header is looked for in, once the parser has given up. */
 const headOctets = 65_536;
 

@@ -13,6 +13,7 @@ export function accept(options: {
   ours: boolean;
   peers: boolean;
   say: (line: string) => void;
+  interrupted: AbortSignal;
 }): Promise<Row[]> {
   const round: Contestant["round"] = ({ port }, messages) =>
     sendLoad(port, { messages, sessions: options.sessions, bytes: 1_024 });

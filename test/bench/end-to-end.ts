@@ -15,6 +15,7 @@ export function endToEnd(options: {
   ours: boolean;
   peers: boolean;
   say: (line: string) => void;
+  interrupted: AbortSignal;
 }): Promise<Row[]> {
   const { sessions, edges } = options;
   const peers = [

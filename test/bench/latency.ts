@@ -21,6 +21,7 @@ export async function latency(options: {
   ours: boolean;
   peers: boolean;
   say: (line: string) => void;
+  interrupted: AbortSignal;
 }): Promise<Row[]> {
   const contestants: { name: string; start: (port: number) => Promise<System> }[] = [
     ...(options.ours ? [{ name: "Millrace", start: (port: number) => startMillrace(port, 1) }] : []),
@@ -30,6 +31,7 @@ export async function latency(options: {
   ];
   const rows: Row[] = [];
   for (const { name, start } of contestants) {
+    options.interrupted.throwIfAborted();
     const what = `latency at ${options.perSecond} msg/s`;
     const p50: Row = { what: `${what}, p50`, system: name, unit: "ms", values: [] };
     const p99: Row = { what: `${what}, p99`, system: name, unit: "ms", values: [] };

@@ -29,17 +29,33 @@ mkdirSync(folder, { recursive: true });
 process.env.TMPDIR = folder;
 
 const say = (line: string) => void process.stderr.write(`bench: ${line}\n`);
+// Postfix is no child of ours: whoever presses Ctrl-C must not find it running afterwards.
+const interruption = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => interruption.abort());
+
 const on = machine(folder);
 say(on);
 const onlyPeers = options.only.every((part) => part === "peers");
 const wanted = (part: string) => onlyPeers || options.only.includes(part);
-const shared = { ...options, ours: !onlyPeers, peers: options.only.includes("peers"), say };
+const shared = {
+  ...options,
+  ours: !onlyPeers,
+  peers: options.only.includes("peers"),
+  say,
+  interrupted: interruption.signal,
+};
 
 const rows: Row[] = [];
-if (wanted("accept")) rows.push(...(await accept(shared)));
-if (wanted("e2e")) rows.push(...(await endToEnd(shared)));
-if (wanted("latency")) rows.push(...(await latency({ ...shared, perSecond: 200 })));
-if (wanted("memory") && !onlyPeers) rows.push(...(await memory(shared)));
+try {
+  if (wanted("accept")) rows.push(...(await accept(shared)));
+  if (wanted("e2e")) rows.push(...(await endToEnd(shared)));
+  if (wanted("latency")) rows.push(...(await latency({ ...shared, perSecond: 200 })));
+  if (wanted("memory") && !onlyPeers) rows.push(...(await memory(shared)));
+} catch (error) {
+  if (!interruption.signal.aborted) throw error;
+  say("interrupted; everything that was started is stopped");
+  process.exit(130);
+}
 
 if (options.json) {
   const figures = rows.map((row) => ({ ...row, median: row.values.length > 0 ? median(row.values) : null }));

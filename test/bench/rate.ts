@@ -16,13 +16,14 @@ export interface Contestant {
 export async function rates(
   what: string,
   contestants: readonly Contestant[],
-  options: { messages: number; rounds: number; say: (line: string) => void },
+  options: { messages: number; rounds: number; say: (line: string) => void; interrupted: AbortSignal },
 ): Promise<Row[]> {
-  const { messages, rounds, say } = options;
+  const { messages, rounds, say, interrupted } = options;
   const rows: Row[] = [];
   const running: { system: System; row: Row; contestant: Contestant }[] = [];
   try {
     for (const contestant of contestants) {
+      interrupted.throwIfAborted();
       const row: Row = { what, system: contestant.name, unit: "msg/s", values: [] };
       rows.push(row);
       say(`${what}: starting ${contestant.name}`);
@@ -38,6 +39,7 @@ export async function rates(
     }
     for (let round = 1; round <= rounds; round++) {
       for (const { system, row, contestant } of running.filter((each) => !each.row.note)) {
+        interrupted.throwIfAborted();
         try {
           row.values.push(messages / (await contestant.round(system, messages)));
           say(`${what}: ${row.system}, round ${round}: ${Math.round(row.values.at(-1) as number)} msg/s`);

@@ -1,4 +1,5 @@
-import { type SessionOptions, SmtpSession } from "./smtp-session.ts";
+import type { SessionOptions } from "./session-socket.ts";
+import { SmtpSession } from "./smtp-session.ts";
 
 /** Milliseconds an unused connection is kept: less than a server's own patience, and enough for the next message. */
 const idleTime = 15_000;

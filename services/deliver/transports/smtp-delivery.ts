@@ -1,8 +1,9 @@
 import { isAscii } from "node:buffer";
 import type { Readable } from "node:stream";
 import { type DeliveryRequest, everyRecipient, type RecipientOutcome, type Transport } from "../transport.ts";
+import { SessionError } from "./session-error.ts";
 import { SessionPool } from "./session-pool.ts";
-import { SessionError, type SessionOptions } from "./smtp-session.ts";
+import type { SessionOptions } from "./session-socket.ts";
 import { interrupted, StaleSession, type Transaction, transact } from "./smtp-transaction.ts";
 
 /** Octets up to which a message is held in memory and sent in one piece. */

@@ -1,22 +1,7 @@
-import { connect as connectTcp, isIP, type Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
+import type { Socket } from "node:net";
+import { aborted, describe, SessionError } from "./session-error.ts";
+import { connected, connectTo, encrypted, type SessionOptions } from "./session-socket.ts";
 import { type Reply, ReplyReader, replyText } from "./smtp-reply.ts";
-
-/** Where a server is, and how to talk to it. */
-export interface SessionOptions {
-  protocol: "smtp" | "lmtp";
-  address: { host: string; port: number } | { path: string };
-  /** What we call ourselves in EHLO. */
-  hostname: string;
-  /**
-   * "implicit": from the first octet. "opportunistic": STARTTLS when offered, and whatever certificate comes (RFC
-   * 7435). "required": no TLS, no delivery. "off": never.
-   */
-  tls: "implicit" | "opportunistic" | "required" | "off";
-  /** Check the certificate. Without a meaning for "opportunistic" and "off". */
-  verify: boolean;
-  credentials?: { user: string; password: string } | undefined;
-}
 
 /** Milliseconds to wait: for a connection, a greeting, and (RFC 5321 §4.5.3.2) for the replies to commands. */
 export const timeouts = {
@@ -27,18 +12,6 @@ export const timeouts = {
   dataBlock: 180_000,
   dataEnd: 600_000,
 } as const;
-
-/** The connection failed, or never became one. Says nothing about a message, and may be gone the next time. */
-export class SessionError extends Error {
-  override name = "SessionError";
-  /** An errno, an SMTP code, or one of ours: "TIMEOUT", "CLOSED", "PROTOCOL", "TLS", "AUTH", "ABORTED". */
-  readonly code: string;
-
-  constructor(message: string, code: string, cause?: unknown) {
-    super(message, { cause });
-    this.code = code;
-  }
-}
 
 interface Waiting {
   resolve(reply: Reply): void;
@@ -247,7 +220,7 @@ export class SmtpSession {
     plain.off("data", this.onData).off("error", this.onError);
     plain.off("close", this.onClose).off("timeout", this.onTimeout);
     plain.setTimeout(0);
-    this.socket = connectTls({ socket: plain, ...tlsOptions(options) });
+    this.socket = encrypted(plain, options);
     this.reader = new ReplyReader();
     this.listen();
     this.patience(timeouts.greeting);
@@ -260,8 +233,7 @@ export class SmtpSession {
     options: SessionOptions,
     { user, password }: { user: string; password: string },
   ): Promise<void> {
-    const encrypted = "encrypted" in this.socket;
-    if (!encrypted && options.tls !== "off")
+    if (!("encrypted" in this.socket) && options.tls !== "off")
       throw new SessionError(
         "the server offers no TLS, so the password was not sent: set tls: off to send it in clear",
         "TLS",
@@ -284,60 +256,4 @@ export class SmtpSession {
     if (reply.code === code) return;
     throw new SessionError(`${what}: ${replyText(reply)}`, String(reply.code));
   }
-}
-
-function connectTo(options: SessionOptions): Socket {
-  if ("path" in options.address) return connectTcp({ path: options.address.path });
-  const { host, port } = options.address;
-  return options.tls === "implicit"
-    ? connectTls({ port, ...tlsOptions(options) })
-    : connectTcp({ host, port });
-}
-
-function tlsOptions({ address, verify, tls }: SessionOptions) {
-  const host = "host" in address ? address.host : "";
-  return {
-    host,
-    rejectUnauthorized: verify && tls !== "opportunistic",
-    // SNI has names only (RFC 6066 §3).
-    ...(isIP(host) ? {} : { servername: host }),
-  };
-}
-
-/** Waits for the socket's event, or for the session's failure. */
-function connected(socket: Socket, event: "connect" | "secureConnect", session: SmtpSession): Promise<void> {
-  return new Promise((resolve, reject) => {
-    socket.once(event, resolve);
-    socket.once("close", () => {
-      const failure = session.failure ?? new SessionError("the server closed the connection", "CLOSED");
-      reject(event === "secureConnect" ? asTlsFailure(failure) : failure);
-    });
-  });
-}
-
-/** A handshake that failed once there was a connection is a matter of TLS, not of the network. */
-function asTlsFailure(failure: SessionError): SessionError {
-  if (networkErrors.has(failure.code)) return failure;
-  return new SessionError(`TLS could not be set up: ${failure.message}`, "TLS", failure.cause);
-}
-
-const networkErrors = new Set([
-  "ECONNREFUSED",
-  "ENOTFOUND",
-  "EAI_AGAIN",
-  "EHOSTUNREACH",
-  "ENETUNREACH",
-  "ETIMEDOUT",
-  "TIMEOUT",
-  "ABORTED",
-]);
-
-function aborted(): SessionError {
-  return new SessionError("the attempt was broken off: its time was over, or the process stops", "ABORTED");
-}
-
-/** Several addresses that were all tried make an AggregateError without a text of its own. */
-function describe(error: Error): string {
-  const first = error instanceof AggregateError ? (error.errors[0] as Error | undefined) : undefined;
-  return first?.message ?? error.message;
 }

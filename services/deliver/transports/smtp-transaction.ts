@@ -3,8 +3,9 @@ import type { Readable } from "node:stream";
 import type { Envelope } from "@millrace/mail";
 import type { RecipientOutcome } from "../transport.ts";
 import { DotStuffer } from "./dot-stuffing.ts";
+import { SessionError } from "./session-error.ts";
 import { type Reply, replyStatus, replyText } from "./smtp-reply.ts";
-import { SessionError, type SmtpSession, timeouts } from "./smtp-session.ts";
+import { type SmtpSession, timeouts } from "./smtp-session.ts";
 
 /** What one transaction sends. */
 export interface Transaction {
