@@ -104,11 +104,13 @@ function readPem(name: string, path: string | undefined): Buffer {
 function listen(server: GuardedServer, { SMTP_HOST: host, SMTP_PORT: port }: Settings): Promise<number> {
   return new Promise((resolve, reject) => {
     const refused = (error: NodeJS.ErrnoException) => {
-      reject(
-        new StartError(
-          `SMTP_HOST=${host} SMTP_PORT=${port}: cannot listen there (${error.code ?? error.message}); stop what does, or choose another`,
-        ),
-      );
+      const reasons: Record<string, string> = {
+        EADDRINUSE: `SMTP_PORT=${port} is in use on ${host}: stop what listens there, or set SMTP_PORT to a free one`,
+        EACCES: `SMTP_PORT=${port} is for root only: set SMTP_PORT to one from 1024, and let a proxy listen on this one`,
+        EADDRNOTAVAIL: `SMTP_HOST=${host} is no address of this machine: set SMTP_HOST to one that is, or to 0.0.0.0`,
+      };
+      const cannot = `SMTP_HOST=${host} SMTP_PORT=${port}: cannot listen there (${error.message}); choose others`;
+      reject(new StartError(reasons[error.code ?? ""] ?? cannot));
     };
     server.once("error", refused);
     server.listen(port, host, () => {

@@ -23,7 +23,8 @@ export class Turns {
 
   done(): void {
     const next = this.waiting.shift();
-    if (next) next();
+    // Not from in here: where each has nothing left to write, a long queue would become a deep stack.
+    if (next) queueMicrotask(next);
     else this.free++;
   }
 }

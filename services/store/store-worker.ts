@@ -1,4 +1,4 @@
-import type { MailStore, StoreItem } from "@millrace/mailstore";
+import { type MailStore, PartlyStored, type StoreItem } from "@millrace/mailstore";
 import { defineWorker, type WorkerDefinition } from "@millrace/pipeline";
 import { batched, type Spool } from "@millrace/spool";
 
@@ -15,9 +15,15 @@ export function storeWorker(deps: {
   concurrency: number;
 }): WorkerDefinition {
   const { mailstore, spool, concurrency } = deps;
-  const batch = batched<StoreItem, void>(async (items) => {
-    await mailstore.put(items);
-    return items.map(() => undefined);
+  const batch = batched<StoreItem, undefined>(async (items) => {
+    try {
+      await mailstore.put(items);
+      return items.map(() => undefined);
+    } catch (error) {
+      // One message's trouble is not that of the others in its batch: those are durable.
+      if (!(error instanceof PartlyStored)) throw error;
+      return items.map(({ manifest }) => error.failures.get(manifest.id));
+    }
   }, concurrency);
   const freed = batched<string, void>(async (ids) => {
     await spool.free(ids);

@@ -26,9 +26,10 @@ function olderThan(version, other) {
 
 /** For a Node that can't replace its own process: what reaches this one reaches the other, once. */
 function runUnder(node) {
-  const child = spawn(node, words, { stdio: "inherit" });
-  // Ctrl-C on a terminal goes to both processes. A second SIGINT would mean "at once" to the other.
+  // Ctrl-C on a terminal goes to both processes, and a second SIGINT would mean "at once" to the other. Without
+  // a terminal the other gets a group of its own: what is sent to a whole group reaches it once, through us.
   const onTerminal = [process.stdin, process.stdout, process.stderr].some((stream) => stream.isTTY);
+  const child = spawn(node, words, { stdio: "inherit", detached: !onTerminal });
   process.on("SIGINT", () => onTerminal || child.kill("SIGINT"));
   for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
   child.on("error", (error) => {

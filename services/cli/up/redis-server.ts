@@ -60,6 +60,7 @@ export async function startRedis(config: Config, say: (text: string) => void): P
   };
 
   const restart = async (reason: string): Promise<void> => {
+    adopted = false;
     for (let delay = 250; !stopping; delay = Math.min(delay * 2, 10_000)) {
       say(`redis ended (${reason}), starting it again in ${delay / 1_000} s`);
       await sleep(delay, undefined, { ref: false });
@@ -73,23 +74,29 @@ export async function startRedis(config: Config, say: (text: string) => void): P
     }
   };
 
-  const adopted = await answers(config.redisUrl);
+  let adopted = await answers(config.redisUrl);
   const managed: ManagedRedis = {
     pid: 0,
     adopted,
     async stop() {
       stopping = true;
-      // SHUTDOWN answers by closing the connection.
-      await Promise.race([
-        client.shutdown("NOSAVE").catch(() => {}),
-        sleep(10_000, undefined, { ref: false }),
-      ]);
+      // SHUTDOWN answers by closing the connection, once all it has is on the disk.
+      const closed = new Promise((resolve) => client.once("close", resolve));
+      client.shutdown("NOSAVE").catch(() => {});
+      await Promise.race([closed, sleep(10_000, undefined, { ref: false })]);
       client.disconnect();
+      for (let tries = 0; tries < 200 && isRunning(managed.pid); tries++) await sleep(10);
     },
   };
   managed.pid = adopted ? 0 : await start();
   await client.connect().catch(() => {});
-  if (adopted) managed.pid = Number(/^process_id:(\d+)/m.exec(await client.info("server"))?.[1] ?? 0);
+  if (adopted) {
+    managed.pid = Number(/^process_id:(\d+)/m.exec(await client.info("server"))?.[1] ?? 0);
+    // It is nobody's child any more, so that only its connection tells of its end.
+    client.on("close", () => {
+      if (!stopping && adopted && !isRunning(managed.pid)) void restart("it was gone");
+    });
+  }
   return managed;
 }
 
