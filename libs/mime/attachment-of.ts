@@ -30,6 +30,7 @@ export function attachmentOf(
       if (item.type !== "attachment") return;
       if (seen++ !== index) {
         item.content.once("end", () => item.release?.());
+        item.content.on("error", fail);
         item.content.resume();
         return;
       }

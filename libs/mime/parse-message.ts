@@ -32,6 +32,10 @@ export async function parseMessage(
   const parsed = new Promise<void>((resolve, reject) => {
     let open = 0;
     let ended = false;
+    const fail = (error: Error) => {
+      reject(new ParserFailure(error.message, { cause: error }));
+      parser.enough();
+    };
     const settle = () => ended && open === 0 && resolve();
     parser.on("data", (item: AttachmentStream | MessageText) => {
       if (item.type !== "attachment") return;
@@ -42,22 +46,21 @@ export async function parseMessage(
         open--;
         settle();
       });
+      item.content.on("error", fail);
       item.content.resume();
     });
     parser.once("end", () => {
       ended = true;
       settle();
     });
-    parser.on("error", (error) => {
-      reject(new ParserFailure(error.message, { cause: error }));
-      parser.enough();
-    });
+    parser.on("error", fail);
   });
 
   try {
     await Promise.all([parsed, feed(raw, parser)]);
-  } finally {
+  } catch (error) {
     parser.destroy();
+    throw error;
   }
 
   const { defects, headers, headerLines } = parser;

@@ -1,5 +1,5 @@
 import { type Manifest, type MessageId, manifestSchema } from "@millrace/mail";
-import { type Command, shardOf, shards } from "@millrace/spool";
+import { type Command, coalescing, shardOf, shards } from "@millrace/spool";
 import type { Redis } from "ioredis";
 import { journalCommand, journalFields, type NewEntry } from "./journal.ts";
 import { ledgerKeys, shardKeys, workKey } from "./keys.ts";
@@ -56,10 +56,6 @@ if spooled == 0 and redis.call('HLEN', KEYS[1]) == 0 then
 end
 return 1`;
 
-interface LedgerCommands {
-  ledgerSettle(...args: (string | number)[]): Promise<number>;
-}
-
 /** What is still to be done for every message that has not reached its end. Owns its keys in Redis. */
 export interface Ledger {
   /** The unit, and the message's manifest; undefined when the unit was settled before. */
@@ -84,13 +80,13 @@ export interface Ledger {
 
 export function redisLedger(redis: Redis): Ledger {
   redis.defineCommand("ledgerSettle", { numberOfKeys: 6, lua: settleScript });
-  const scripted = redis as Redis & LedgerCommands;
+  const send = coalescing(redis);
   return {
     async begin({ message, unit }) {
       const keys = ledgerKeys(message);
       const [unitJson, manifestJson] = await Promise.all([
-        redis.hget(keys.work, unit),
-        redis.get(keys.manifest),
+        send<string | null>("hget", keys.work, unit),
+        send<string | null>("get", keys.manifest),
       ]);
       if (unitJson === null || manifestJson === null) return undefined;
       const found = unitSchema.parse(JSON.parse(unitJson));
@@ -107,7 +103,8 @@ export function redisLedger(redis: Redis): Ledger {
         return [fields.length, ...fields];
       });
       const units = [...opens].flatMap(([name, each]) => [name, JSON.stringify(each)]);
-      const result = await scripted.ledgerSettle(
+      const result = await send<number>(
+        "ledgerSettle",
         ...[keys.work, keys.open, keys.wakeups, keys.journal, keys.manifest, keys.chunks],
         ...[message, unit, outcome, stored, Date.now() + wakeGrace],
         journal.length,
@@ -126,7 +123,7 @@ export function redisLedger(redis: Redis): Ledger {
 
     async woken(refs) {
       for (const [shard, members] of byShard(refs)) {
-        await redis.zrem(shardKeys(shard).wakeups, ...members);
+        await send("zrem", shardKeys(shard).wakeups, ...members);
       }
     },
 

@@ -97,7 +97,7 @@ export const settings = {
 
   PARSE_CONCURRENCY: integer({
     about: "Parser threads, each with one message at a time.",
-    default: 4,
+    default: 2,
     min: 1,
     max: 64,
   }),

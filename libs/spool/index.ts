@@ -1,3 +1,4 @@
 export { batched } from "./batch.ts";
+export { coalescing } from "./coalesce.ts";
 export { shardOf, shards, spooledKey, spoolKeys } from "./keys.ts";
 export { type Command, type Draft, NotSpooled, redisSpool, type Spool } from "./spool.ts";

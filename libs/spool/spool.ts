@@ -7,8 +7,8 @@ import {
   parsedMessageSchema,
   TemporaryFailure,
 } from "@millrace/mail";
-import type { ChainableCommander, Redis } from "ioredis";
-import { batched } from "./batch.ts";
+import type { Redis } from "ioredis";
+import { coalescing, type Send } from "./coalesce.ts";
 import { shards, spooledKey, spoolKeys } from "./keys.ts";
 
 /** A Redis command, its name first, that runs in the same atomic step as a commit. */
@@ -98,34 +98,23 @@ while at <= #ARGV do
 end
 return 1`;
 
-type CommitArguments = (string | number | Buffer)[];
-
-/** Commits in one round trip. */
-const commitsAtOnce = 100;
-
-interface SpoolCommands {
-  spoolAppend(...args: (string | number | Buffer)[]): Promise<number>;
-  spoolCommit(...args: CommitArguments): Promise<number>;
-}
-
 /** The spool in Redis. The client decides about patience: the edge's fails fast, a worker's waits. */
 export function redisSpool(redis: Redis): Spool {
   redis.defineCommand("spoolAppend", { numberOfKeys: 2, lua: appendScript });
   redis.defineCommand("spoolCommit", { numberOfKeys: 4, lua: commitScript });
-  const scripted = redis as Redis & SpoolCommands;
-  const commits = batched<CommitArguments, number>((batch) => commitAll(scripted, batch), commitsAtOnce);
+  const send = coalescing(redis);
   return {
-    draft: (id) => new RedisDraft(scripted, id, commits.add),
+    draft: (id) => new RedisDraft(send, id),
 
     async manifest(id) {
-      const json = await redis.get(spoolKeys(id).manifest);
+      const json = await send<string | null>("get", spoolKeys(id).manifest);
       return json === null ? undefined : manifestSchema.parse(JSON.parse(json));
     },
 
-    has: async (id) => (await redis.exists(spoolKeys(id).chunks)) === 1,
+    has: async (id) => (await send("exists", spoolKeys(id).chunks)) === 1,
 
     async read(id) {
-      const chunks = await redis.lrangeBuffer(spoolKeys(id).chunks, 0, -1);
+      const chunks = await send<Buffer[]>("lrangeBuffer", spoolKeys(id).chunks, 0, -1);
       if (chunks.length === 0) throw new NotSpooled(id);
       return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
     },
@@ -133,23 +122,21 @@ export function redisSpool(redis: Redis): Spool {
     open: (id) => Readable.from(chunksOf(redis, id), { objectMode: false, highWaterMark: chunkSize }),
 
     async putParsed(id, parsed) {
-      await redis.set(spoolKeys(id).parsed, JSON.stringify(parsed));
+      await send("set", spoolKeys(id).parsed, JSON.stringify(parsed));
     },
 
     async parsed(id) {
-      const json = await redis.get(spoolKeys(id).parsed);
+      const json = await send<string | null>("get", spoolKeys(id).parsed);
       return json === null ? undefined : parsedMessageSchema.parse(JSON.parse(json));
     },
 
     async free(ids) {
-      if (ids.length === 0) return;
-      const pipeline = redis.pipeline();
-      for (const id of ids) {
-        const keys = spoolKeys(id);
-        pipeline.unlink(keys.chunks, keys.parsed);
-        pipeline.zrem(keys.spooled, id);
-      }
-      for (const [error] of (await pipeline.exec()) ?? []) if (error) throw error;
+      await Promise.all(
+        ids.flatMap((id) => {
+          const keys = spoolKeys(id);
+          return [send("unlink", keys.chunks, keys.parsed), send("zrem", keys.spooled, id)];
+        }),
+      );
     },
 
     async backlog() {
@@ -177,25 +164,6 @@ export function redisSpool(redis: Redis): Spool {
   };
 }
 
-/** Commits that wait for the same fsync anyway travel together. */
-async function commitAll(
-  redis: Redis & SpoolCommands,
-  batch: readonly CommitArguments[],
-): Promise<(number | Error)[]> {
-  const pipeline = redis.pipeline() as ChainableCommander & SpoolCommands;
-  for (const words of batch) void pipeline.spoolCommit(...words);
-  const results = (await pipeline.exec()) ?? [];
-  return Promise.all(
-    batch.map(async (words, i) => {
-      const [error, result] = results[i] as [Error | null, number];
-      if (!error) return result;
-      // A pipeline takes the script for known; alone, it is sent again.
-      if (!error.message.startsWith("NOSCRIPT")) return error;
-      return redis.spoolCommit(...words).catch((again: Error) => again);
-    }),
-  );
-}
-
 async function* chunksOf(redis: Redis, id: MessageId): AsyncGenerator<Buffer> {
   const { chunks } = spoolKeys(id);
   for (let index = 0; ; index++) {
@@ -212,22 +180,16 @@ async function* chunksOf(redis: Redis, id: MessageId): AsyncGenerator<Buffer> {
 
 class RedisDraft implements Draft {
   readonly id: MessageId;
-  private readonly redis: Redis & SpoolCommands;
+  private readonly sendCommand: Send;
   private readonly keys: ReturnType<typeof spoolKeys>;
   private pending: Uint8Array[] = [];
   private pendingOctets = 0;
   private sentChunks = 0;
   private octets = 0;
-  private readonly commitWith: (words: CommitArguments) => Promise<number>;
 
-  constructor(
-    redis: Redis & SpoolCommands,
-    id: MessageId,
-    commitWith: (words: CommitArguments) => Promise<number>,
-  ) {
-    this.redis = redis;
+  constructor(send: Send, id: MessageId) {
+    this.sendCommand = send;
     this.id = id;
-    this.commitWith = commitWith;
     this.keys = spoolKeys(id);
   }
 
@@ -251,14 +213,21 @@ class RedisDraft implements Draft {
     this.pending = [];
     this.pendingOctets = 0;
     this.sentChunks++;
-    const count = await this.redis.spoolAppend(this.keys.chunks, this.keys.octets, chunk, draftTtl);
+    const count = await this.sendCommand<number>(
+      "spoolAppend",
+      this.keys.chunks,
+      this.keys.octets,
+      chunk,
+      draftTtl,
+    );
     if (count !== this.sentChunks) {
       throw new TemporaryFailure(`spool of ${this.id}: sent ${this.sentChunks} chunks, Redis has ${count}`);
     }
   }
 
   async commit(manifest: Manifest, alongside: readonly Command[]): Promise<void> {
-    await this.commitWith([
+    await this.sendCommand(
+      "spoolCommit",
       this.keys.chunks,
       this.keys.octets,
       this.keys.manifest,
@@ -270,12 +239,12 @@ class RedisDraft implements Draft {
       this.id,
       Buffer.concat(this.pending),
       ...alongside.flatMap((command) => [command.length, ...command]),
-    ]);
+    );
   }
 
   async abort(): Promise<void> {
     this.pending = [];
     if (this.sentChunks === 0) return;
-    await this.redis.unlink(this.keys.chunks, this.keys.octets).catch(() => {});
+    await this.sendCommand("unlink", this.keys.chunks, this.keys.octets).catch(() => {});
   }
 }

@@ -1,5 +1,4 @@
 import { createHash, type Hash, hash } from "node:crypto";
-import type { Readable } from "node:stream";
 import { type Envelope, type Manifest, type MessageId, newMessageId } from "@millrace/mail";
 import type { Intake } from "@millrace/pipeline";
 import type { Logger } from "@millrace/service";
@@ -32,8 +31,8 @@ const heldPiecesMax = 64;
 const drainAfterFailure = 1_048_576;
 
 /** Takes in one message: body into the spool, then the commit, then the reply. */
-export function acceptMessage(rules: MessageRules, body: Readable, connection: Connection): Reception {
-  return new Acceptance(rules, body, connection);
+export function acceptMessage(rules: MessageRules, connection: Connection): Reception {
+  return new Acceptance(rules, connection);
 }
 
 /**
@@ -44,7 +43,6 @@ type State = "receiving" | "refused" | "committing" | "answered";
 
 class Acceptance implements Reception {
   private readonly rules: MessageRules;
-  private readonly body: Readable;
   private readonly connection: Connection;
   private readonly id: MessageId = newMessageId();
   private readonly envelope: Envelope;
@@ -56,8 +54,8 @@ class Acceptance implements Reception {
   private readonly fieldSize: number;
   private state: State = "receiving";
   private refusal: Refusal = refusals.temporary;
-  private ended = false;
-  /** A write to the spool is under way or waits for its turn; there is never more than one. */
+  /** Lets the client go on: there while a write to the spool is under way or waits for its turn. */
+  private next: (() => void) | undefined;
   private writing = false;
   private held: Buffer[] = [];
   private heldOctets = 0;
@@ -69,9 +67,8 @@ class Acceptance implements Reception {
   /** Of the octets that went to the spool before the end; most messages never need it. */
   private digest: Hash | undefined;
 
-  constructor(rules: MessageRules, body: Readable, connection: Connection) {
+  constructor(rules: MessageRules, connection: Connection) {
     this.rules = rules;
-    this.body = body;
     this.connection = connection;
     this.receivedMax = 2 * rules.maxOctets;
     this.envelope = envelopeOf(connection);
@@ -84,20 +81,21 @@ class Acceptance implements Reception {
     this.field = Buffer.from(field, "utf8");
     this.fieldSize = this.field.length;
     this.draft = rules.intake.draft(this.id);
-    body.on("data", (chunk: Buffer) => this.take(chunk));
-    body.on("end", () => this.end());
-    body.on("close", () => this.close());
   }
 
-  private take(chunk: Buffer): void {
+  take(chunk: Buffer, next: () => void): void {
     this.received += chunk.length;
-    if (this.state !== "receiving") {
-      if (this.received > this.receivedMax) {
-        this.receivedMax = Number.POSITIVE_INFINITY;
-        this.connection.cut(this.refusal.temporary ? refusals.temporaryAndCut : this.refusal);
-      }
-      return;
+    if (this.state === "receiving") {
+      this.hold(chunk);
+    } else if (this.received > this.receivedMax) {
+      this.receivedMax = Number.POSITIVE_INFINITY;
+      this.connection.cut(this.refusal.temporary ? refusals.temporaryAndCut : this.refusal);
     }
+    if (this.heldOctets > heldOctetsMax || this.held.length >= heldPiecesMax) this.spool(next);
+    else next();
+  }
+
+  private hold(chunk: Buffer): void {
     const octets = this.rules.bareLineEndings === "normalize" ? this.lineEndings.normalize(chunk) : chunk;
     const refusal = this.judge(octets);
     if (refusal) {
@@ -106,7 +104,6 @@ class Acceptance implements Reception {
     }
     this.held.push(octets);
     this.heldOctets += octets.length;
-    if (this.heldOctets > heldOctetsMax || this.held.length >= heldPiecesMax) this.spool();
   }
 
   private judge(octets: Buffer): Refusal | undefined {
@@ -119,9 +116,9 @@ class Acceptance implements Reception {
   }
 
   /** Writes what is held. The client waits meanwhile, so that no message is in memory as a whole. */
-  private spool(): void {
+  private spool(next: () => void): void {
     this.writing = true;
-    this.body.pause();
+    this.next = next;
     this.rules.turns.take(() => this.write());
   }
 
@@ -129,18 +126,18 @@ class Acceptance implements Reception {
     // While this waited for its turn the client may have left, or the backend.
     const sick = this.rules.intake.unavailable();
     if (this.state !== "receiving" || sick) {
-      this.spooled(sick === undefined ? undefined : new Error(sick));
+      this.written(sick === undefined ? undefined : new Error(sick));
       return;
     }
     this.digest ??= createHash("sha256");
     for (const piece of this.held) this.digest.update(piece);
     this.draft.write(this.takeHeld()).then(
-      () => this.spooled(),
-      (error: Error) => this.spooled(error),
+      () => this.written(),
+      (error: Error) => this.written(error),
     );
   }
 
-  private spooled(error?: Error): void {
+  private written(error?: Error): void {
     this.rules.turns.done();
     this.writing = false;
     if (this.state !== "receiving") {
@@ -150,8 +147,13 @@ class Acceptance implements Reception {
       this.receivedMax = Math.min(this.receivedMax, this.received + drainAfterFailure);
       this.refuse(refusals.temporary, error);
     }
-    if (this.ended) this.finish();
-    else this.body.resume();
+    this.goOn();
+  }
+
+  private goOn(): void {
+    const next = this.next;
+    this.next = undefined;
+    next?.();
   }
 
   /** Everything held, our Received field first if it is not in the spool yet. */
@@ -163,13 +165,7 @@ class Acceptance implements Reception {
     return pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces);
   }
 
-  private end(): void {
-    this.ended = true;
-    if (!this.writing || this.state === "refused") this.finish();
-  }
-
-  /** The final dot has come, and what there was to write is written. */
-  private finish(): void {
+  end(): void {
     if (this.state === "refused") {
       this.answer(this.refusal);
     } else if (this.state === "receiving") {
@@ -234,16 +230,15 @@ class Acceptance implements Reception {
       this.logRefusal(refusals.temporary, error);
       this.answer(refusals.temporary);
     } else if (this.state === "receiving") {
-      // The rest of the body waits for a write that does not end.
+      // The end of the body waits behind a write that does not end.
       this.refuse(refusals.temporary, error);
-      this.body.resume();
-      if (this.ended) this.finish();
+      this.goOn();
     }
   }
 
-  /** The client is gone. Before the final dot nothing of the message may stay; after it, the commit goes on. */
-  private close(): void {
-    if (this.ended || this.state !== "receiving") return;
+  /** Before the final dot nothing of the message may stay. Once that has come, the commit goes on without the client. */
+  abandoned(): void {
+    if (this.state !== "receiving") return;
     this.state = "answered";
     this.rules.log.info({ message: this.id, client: this.envelope.client.ip }, "abandoned");
     this.drop();

@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import type { Socket } from "node:net";
-import type { Readable } from "node:stream";
+import { Writable } from "node:stream";
 import { TLSSocket } from "node:tls";
 import {
   SMTPServer,
@@ -32,14 +32,20 @@ export interface GuardLimits {
 export interface Connection {
   readonly session: SMTPServerSession;
   readonly tls: { version: string; cipher: string } | null;
-  /** The one reply to the message; not before its body has ended. Without a refusal, `text` stands after the 250. */
+  /** The one reply to the message, after its end. Without a refusal, `text` stands after the 250. */
   answer(refusal: Refusal | undefined, text?: string): void;
   /** Refuses at once and ends the connection, whatever the client is still sending. */
   cut(refusal: Refusal): void;
 }
 
-/** A message being taken in. */
+/** A message being taken in: dots unstuffed, line by line or not, in order. */
 export interface Reception {
+  /** Octets of the body. Nothing more is read from the client until `next` is called. */
+  take(octets: Buffer, next: () => void): void;
+  /** The final dot has come, and every `next` before it: time to answer. */
+  end(): void;
+  /** The client left before the final dot. */
+  abandoned(): void;
   /** The time from the final dot to the reply is over: answer now. */
   overdue(): void;
 }
@@ -50,7 +56,7 @@ export interface Decisions {
   parameters: { mail: ReadonlySet<string>; rcpt: ReadonlySet<string> };
   mail(address: SMTPServerAddress, session: SMTPServerSession): Refusal | undefined;
   rcpt(address: SMTPServerAddress, session: SMTPServerSession): Refusal | undefined;
-  data(body: Readable, connection: Connection): Reception;
+  data(connection: Connection): Reception;
   connected(session: SMTPServerSession): void;
   closed(session: SMTPServerSession): void;
 }
@@ -231,7 +237,8 @@ class GuardedConnection extends SMTPConnection implements Connection {
   receive(body: SMTPServerDataStream, reply: (refusal: Refusal | null, text?: string) => void): void {
     this.reply = reply;
     try {
-      this.reception = this.guard.decisions.data(body, this);
+      this.reception = this.guard.decisions.data(this);
+      (body as unknown as Body).reception = this.reception;
     } catch {
       this.cut(refusals.temporaryAndCut);
     }
@@ -339,7 +346,57 @@ class GuardedConnection extends SMTPConnection implements Connection {
       this.deadline = performance.now() + this.guard.limits.commitTimeout;
       endDataMode.apply(parser, args);
     };
+    // As the original, but for the kind of stream.
+    parser.startDataMode = (maxOctets) => {
+      const body = new Body() as unknown as SMTPServerDataStream;
+      parser._dataMode = true;
+      parser._maxBytes = Number(maxOctets) || Number.POSITIVE_INFINITY;
+      parser.dataBytes = 0;
+      parser._atDataStart = true;
+      parser._dataStream = body;
+      return body;
+    };
     return parser;
+  }
+}
+
+/**
+ * A body on its way from the parser to whoever takes it. The original is a PassThrough, which holds two buffers for
+ * every client; this one hands the octets on and holds nothing. To smtp-server it looks like the other, as far as
+ * it looks: it asks whether the end was read, waits for "end", and destroys it when the client is gone.
+ */
+class Body extends Writable {
+  reception: Reception | undefined;
+  readable = true;
+  readonly readableFlowing = true;
+
+  constructor() {
+    // One octet is enough for the parser to wait.
+    super({ highWaterMark: 1, decodeStrings: false });
+  }
+
+  get readableEnded(): boolean {
+    return !this.readable;
+  }
+
+  override _write(octets: Buffer, _encoding: string, next: () => void): void {
+    if (this.reception) this.reception.take(octets, next);
+    else next();
+  }
+
+  override _final(finished: () => void): void {
+    // Not from within: the parser is still at the final dot, and an answer would set it going again.
+    process.nextTick(() => {
+      this.readable = false;
+      finished();
+      this.emit("end");
+      this.reception?.end();
+    });
+  }
+
+  override _destroy(error: Error | null, destroyed: (error: Error | null) => void): void {
+    destroyed(error);
+    if (this.readable) this.reception?.abandoned();
   }
 }
 

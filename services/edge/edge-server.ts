@@ -49,7 +49,7 @@ export async function startEdge({ settings, hostname, routes, intake, log }: Edg
   const server = createServer(settings, hostname, (options) => {
     return new GuardedServer(options, limits, {
       ...transactionChecks({ hostname, routes, intake, log }),
-      data: (body, connection) => acceptMessage(rules, body, connection),
+      data: (connection) => acceptMessage(rules, connection),
       connected: (session) => log.debug({ session: session.id, client: session.remoteAddress }, "connected"),
       closed: (session) => log.debug({ session: session.id, client: session.remoteAddress }, "disconnected"),
     });

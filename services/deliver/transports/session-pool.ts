@@ -1,5 +1,5 @@
-import type { SessionOptions } from "./session-socket.ts";
-import { SmtpSession } from "./smtp-session.ts";
+import type { MailConnection } from "./mail-connection.ts";
+import { type ConnectionOptions, openConnection } from "./open-connection.ts";
 
 /** Milliseconds an unused connection is kept: less than a server's own patience, and enough for the next message. */
 const idleTime = 15_000;
@@ -11,40 +11,50 @@ const lifeTime = 300_000;
  * attempt has one to itself, and a new one is made when none is free.
  */
 export class SessionPool {
-  private readonly options: SessionOptions;
-  private readonly idle: SmtpSession[] = [];
+  private readonly options: ConnectionOptions;
+  private readonly idle: { connection: MailConnection; since: number }[] = [];
+  private timer: NodeJS.Timeout | undefined;
   private closed = false;
 
-  constructor(options: SessionOptions) {
+  constructor(options: ConnectionOptions) {
     this.options = options;
   }
 
-  /** @param fresh never one that was used before @throws SessionError */
-  async acquire(signal: AbortSignal, fresh = false): Promise<SmtpSession> {
-    if (!fresh) {
-      for (let session = this.idle.pop(); session; session = this.idle.pop()) {
-        if (session.failure) continue;
-        if (Date.now() - session.openedAt < lifeTime) {
-          session.wake();
-          return session;
-        }
-        session.quit();
+  /** @param fresh never one that was used before @throws SMTPError */
+  async acquire(signal: AbortSignal, fresh = false): Promise<MailConnection> {
+    for (let kept = fresh ? undefined : this.idle.pop(); kept; kept = this.idle.pop()) {
+      const { connection } = kept;
+      if (connection.failure) continue;
+      if (Date.now() - connection.openedAt >= lifeTime) {
+        connection.quit();
+        continue;
       }
+      const release = connection.bindTo(signal);
+      const ready = await connection.restore();
+      release();
+      if (ready) return connection;
     }
-    return SmtpSession.open(this.options, signal);
+    return openConnection(this.options, signal);
   }
 
-  release(session: SmtpSession): void {
-    if (session.failure) return;
-    if (this.closed) session.quit();
-    else {
-      session.rest(idleTime);
-      this.idle.push(session);
-    }
+  release(connection: MailConnection): void {
+    if (connection.failure) return;
+    if (this.closed) return connection.quit();
+    this.idle.push({ connection, since: Date.now() });
+    this.timer ??= setTimeout(() => this.sweep(), idleTime).unref();
   }
 
   close(): void {
     this.closed = true;
-    for (const session of this.idle.splice(0)) session.quit();
+    clearTimeout(this.timer);
+    for (const { connection } of this.idle.splice(0)) connection.quit();
+  }
+
+  /** One timer for all. The last one released is the first one taken, so the longest unused stand in front. */
+  private sweep(): void {
+    const due = Date.now() - idleTime;
+    while (this.idle[0] && this.idle[0].since <= due) this.idle.shift()?.connection.quit();
+    const [next] = this.idle;
+    this.timer = next && setTimeout(() => this.sweep(), next.since - due + 1).unref();
   }
 }

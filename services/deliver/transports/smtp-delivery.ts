@@ -1,34 +1,29 @@
 import { isAscii } from "node:buffer";
-import type { Readable } from "node:stream";
+import type { SMTPError } from "nodemailer/lib/smtp-connection";
 import { type DeliveryRequest, everyRecipient, type RecipientOutcome, type Transport } from "../transport.ts";
-import { SessionError } from "./session-error.ts";
+import { isAsciiText, type MailConnection } from "./mail-connection.ts";
+import type { ConnectionOptions } from "./open-connection.ts";
 import { SessionPool } from "./session-pool.ts";
-import type { SessionOptions } from "./session-socket.ts";
-import { interrupted, StaleSession, type Transaction, transact } from "./smtp-transaction.ts";
+import { type Outcome, outcomeOfError, outcomeOfReply } from "./smtp-outcome.ts";
 
 /** Octets up to which a message is held in memory and sent in one piece. */
 const wholeOctets = 262_144;
 /** Recipients in one transaction: the least every server has to take (RFC 5321 §4.5.3.1.8). */
 const recipientsAtOnce = 100;
 
+/** A request, with the message in one piece if it is small. */
+type Mail = DeliveryRequest & { whole: Buffer | undefined };
+
 /** Delivers over connections to one server, by SMTP or LMTP. */
-export function mailTransport(options: SessionOptions): Transport {
+export function mailTransport(options: ConnectionOptions): Transport {
   const pool = new SessionPool(options);
   return {
     async deliver(request) {
-      const content = request.size <= wholeOctets ? await request.read() : request.raw;
+      const whole = request.size <= wholeOctets ? await request.read() : undefined;
       const outcomes: RecipientOutcome[] = [];
       for (let at = 0; at < request.recipients.length; at += recipientsAtOnce) {
-        outcomes.push(
-          ...(await attempt(pool, request.signal, {
-            protocol: options.protocol,
-            envelope: request.manifest.envelope,
-            recipients: request.recipients.slice(at, at + recipientsAtOnce),
-            size: Buffer.isBuffer(content) ? content.length : request.size,
-            content,
-            hasUtf8Header: () => hasUtf8Header(content),
-          })),
-        );
+        const recipients = request.recipients.slice(at, at + recipientsAtOnce);
+        outcomes.push(...(await attempt(pool, { ...request, recipients, whole })));
       }
       return outcomes;
     },
@@ -38,34 +33,104 @@ export function mailTransport(options: SessionOptions): Transport {
   };
 }
 
-async function attempt(
-  pool: SessionPool,
-  signal: DeliveryRequest["signal"],
-  transaction: Transaction,
-): Promise<RecipientOutcome[]> {
+/**
+ * One transaction. Where the connection breaks, those who had their answer keep it and the rest is deferred. A
+ * message whose last reply was lost is so sent a second time: that is the price of never losing one (RFC 1047).
+ */
+async function attempt(pool: SessionPool, mail: Mail): Promise<RecipientOutcome[]> {
   for (let fresh = false; ; fresh = true) {
+    let connection: MailConnection;
     try {
-      const session = await pool.acquire(signal, fresh);
-      const release = session.bindTo(signal);
-      try {
-        return await transact(session, transaction);
-      } finally {
-        release();
-        pool.release(session);
-      }
+      connection = await pool.acquire(mail.signal, fresh);
     } catch (error) {
-      if (error instanceof StaleSession) continue;
-      if (error instanceof SessionError) return everyRecipient(transaction.recipients, interrupted(error));
-      throw error;
+      return everyRecipient(mail.recipients, outcomeOfError(error as SMTPError));
+    }
+    const release = connection.bindTo(mail.signal);
+    try {
+      const outcomes = await send(connection, mail);
+      if (outcomes !== "stale") return outcomes;
+    } finally {
+      release();
+      pool.release(connection);
     }
   }
 }
 
-async function hasUtf8Header(content: Transaction["content"]): Promise<boolean> {
-  if (Buffer.isBuffer(content)) return !isAscii(headerOf(content));
-  const stream: Readable = await content();
+/**
+ * @returns "stale" when a connection used before turned out to be over before it took anything in
+ * @throws what reading the message throws; the connection is broken off then, so that no part passes for the whole
+ */
+async function send(connection: MailConnection, mail: Mail): Promise<RecipientOutcome[] | "stale"> {
+  const { envelope } = mail.manifest;
+  const unnamed = new Map<string, Outcome>();
+  for (const recipient of mail.recipients) {
+    const refusal = unsendable(connection, recipient, "5.1.3");
+    if (refusal) unnamed.set(recipient, refusal);
+  }
+  const to = mail.recipients.filter((recipient) => !unnamed.has(recipient));
+  const outcomes = (rest: Outcome, replies?: ReadonlyMap<string, string>) =>
+    mail.recipients.map((recipient) => {
+      const reply = replies?.get(recipient);
+      return { recipient, ...(unnamed.get(recipient) ?? (reply ? outcomeOfReply(reply) : rest)) };
+    });
+  const refusal = await unsendableMessage(connection, mail);
+  if (refusal || to.length === 0) return outcomes(refusal ?? needsSmtpUtf8);
+
+  const { used } = connection;
+  const { replies, end, entered } = await connection.transact(
+    {
+      from: envelope.from,
+      to,
+      size: mail.whole?.length ?? mail.size,
+      // What declares itself 7bit is believed only if it can be checked. To a server without 8BITMIME the octets go
+      // as they are: changing them would break every signature.
+      use8BitMime:
+        envelope.body === "8bitmime" || (mail.whole ? !isAscii(mail.whole) : envelope.body !== "7bit"),
+      smtputf8: envelope.smtputf8,
+    },
+    mail.whole ?? (await mail.raw()),
+  );
+  if (typeof end === "string") return outcomes(outcomeOfReply(end), replies);
+  if (end.code === "ESTREAM") throw end;
+  if (used && !entered && connection.failure && !mail.signal.aborted && isConnectionLost(end)) return "stale";
+  return outcomes(outcomeOfError(end), replies);
+}
+
+/** A server may hang up on a connection it has had enough of, with 421 or without a word. */
+function isConnectionLost({ code = "", responseCode }: SMTPError): boolean {
+  return responseCode === 421 || ["ECONNECTION", "ESOCKET", "ETIMEDOUT"].includes(code);
+}
+
+/** Why a message cannot be sent to this server at all. */
+async function unsendableMessage(connection: MailConnection, mail: Mail): Promise<Outcome | undefined> {
+  const { from, smtputf8 } = mail.manifest.envelope;
+  const refusal = from === "" ? undefined : unsendable(connection, from, "5.1.7");
+  if (refusal || !smtputf8 || connection.supports("SMTPUTF8")) return refusal;
+  return (await hasUtf8Header(mail)) ? needsSmtpUtf8 : undefined;
+}
+
+/**
+ * Why an address cannot be named to this server: it must stay within its angle brackets. nodemailer takes no bracket,
+ * even where quotes make it harmless.
+ */
+function unsendable(connection: MailConnection, address: string, status: string): Outcome | undefined {
+  const bare = address.replace(/"(?:[^"\\]|\\.)*"/gu, "");
+  if (address === "" || /[\p{Cc}<>]/u.test(address) || /[\s"]/u.test(bare))
+    return { result: "failed", reply: "the address cannot be written in SMTP", status };
+  return isAsciiText(address) || connection.supports("SMTPUTF8") ? undefined : needsSmtpUtf8;
+}
+
+/** RFC 6531 §3.5 and RFC 6533 leave nothing but to give the message back. */
+const needsSmtpUtf8: Outcome = {
+  result: "failed",
+  reply: "the message needs SMTPUTF8, which the server does not offer",
+  status: "5.6.7",
+};
+
+async function hasUtf8Header({ whole, raw }: Mail): Promise<boolean> {
+  if (whole) return !isAscii(headerOf(whole));
   let start: Buffer = Buffer.alloc(0);
-  for await (const piece of stream) {
+  for await (const piece of await raw()) {
     start = Buffer.concat([start, piece as Buffer]);
     if (start.includes("\r\n\r\n") || start.length > wholeOctets) break;
   }
