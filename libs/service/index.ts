@@ -9,7 +9,14 @@ export {
 } from "./config.ts";
 export { linkKey } from "./link-key.ts";
 export { createLogger, type Logger } from "./log.ts";
-export { exitStatus, type RunningService, runService, type ServiceContext, StartError } from "./process.ts";
+export {
+  childEnvironment,
+  exitStatus,
+  type RunningService,
+  runService,
+  type ServiceContext,
+  StartError,
+} from "./process.ts";
 export { durabilityProblems, failFastRedis, patientRedis } from "./redis.ts";
 export type { Setting } from "./setting.ts";
 export { type SettingName, type Settings, settings } from "./settings.ts";

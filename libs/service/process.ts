@@ -94,3 +94,8 @@ export async function runService(
     end(exitStatus.crashed);
   }
 }
+
+/** The environment for a process of ours: this one's own, and what stands beside it. */
+export function childEnvironment(beside: Record<string, string> = {}): NodeJS.ProcessEnv {
+  return { ...process.env, ...beside };
+}

@@ -126,8 +126,8 @@ export const settings = {
     max: 4_096,
   }),
   DELIVER_CONCURRENCY: integer({
-    about: "Deliveries one deliver worker makes at once.",
-    default: 200,
+    about: "Deliveries one deliver worker has in hand: under way, or waiting for their target.",
+    default: 500,
     min: 1,
     max: 4_096,
   }),

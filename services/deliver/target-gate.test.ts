@@ -4,6 +4,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Snooze } from "@millrace/pipeline";
 import { TargetGate } from "./target-gate.ts";
 
+const quick = { patience: 1_000, firstPatience: 200, snooze: 10 };
+
 test("a working target lets everybody in, a few at a time and in order", async () => {
   const gate = new TargetGate(2);
   let inside = 0;
@@ -27,7 +29,7 @@ test("a working target lets everybody in, a few at a time and in order", async (
 });
 
 test("who waits for a target that is stuck is sent away, and so is who comes later", async () => {
-  const gate = new TargetGate(1);
+  const gate = new TargetGate(1, quick);
   await gate.enter();
   await assert.rejects(gate.enter(), Snooze);
   const asked = performance.now();
@@ -36,7 +38,7 @@ test("who waits for a target that is stuck is sent away, and so is who comes lat
 });
 
 test("a stuck target that succeeds again is open again", async () => {
-  const gate = new TargetGate(1);
+  const gate = new TargetGate(1, quick);
   await gate.enter();
   await assert.rejects(gate.enter(), Snooze);
   gate.leave(true);
@@ -46,11 +48,21 @@ test("a stuck target that succeeds again is open again", async () => {
   await second;
 });
 
+test("a stuck target that fails goes on being tried, by few", async () => {
+  const gate = new TargetGate(5, quick);
+  for (let i = 0; i < 5; i++) await gate.enter();
+  await assert.rejects(gate.enter(), Snooze);
+  for (let i = 0; i < 5; i++) gate.leave(false);
+  await gate.enter();
+  await gate.enter();
+  await assert.rejects(gate.enter(), Snooze);
+});
+
 test("a slow target that goes on succeeding is not stuck", async () => {
-  const gate = new TargetGate(2);
+  const gate = new TargetGate(2, { ...quick, firstPatience: 1_000 });
   const slow = async () => {
     await gate.enter();
-    await sleep(700);
+    await sleep(600);
     gate.leave(true);
   };
   await Promise.all(Array.from({ length: 6 }, slow));

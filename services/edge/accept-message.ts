@@ -3,7 +3,7 @@ import { type Envelope, type Manifest, type MessageId, newMessageId } from "@mil
 import type { Intake } from "@millrace/pipeline";
 import type { Logger } from "@millrace/service";
 import type { Draft } from "@millrace/spool";
-import type { Connection, Reception } from "./connection-guard.ts";
+import type { Connection, Reception } from "./connection.ts";
 import { HopCount } from "./hop-count.ts";
 import { LineEndings } from "./line-endings.ts";
 import { receivedField } from "./received-field.ts";

@@ -1,4 +1,3 @@
-import { isUtf8 } from "node:buffer";
 import type { Socket } from "node:net";
 import { Writable } from "node:stream";
 import { TLSSocket } from "node:tls";
@@ -11,55 +10,12 @@ import {
 } from "smtp-server";
 import { SMTPConnection, type SMTPConnectionOptions } from "smtp-server/lib/smtp-connection.js";
 import type { SMTPStream } from "smtp-server/lib/smtp-stream.js";
+import { isAscii, malformed } from "./command-line.ts";
+import type { Connection, Decisions, GuardLimits, Reception } from "./connection.ts";
 import { type Refusal, refusals } from "./refusal.ts";
 
 // Everything that knows smtp-server from the inside is in this file, and was read in version 3.21.6, which
 // package.json pins. Each override says what the original would do.
-
-/** Limits of one connection, in milliseconds and numbers. */
-export interface GuardLimits {
-  /** From the moment a command is awaited until its line is complete. */
-  commandTimeout: number;
-  /** From DATA to the final dot. */
-  dataTimeout: number;
-  /** From the final dot to the reply. */
-  commitTimeout: number;
-  /** Refused commands before the connection is closed. */
-  maxErrors: number;
-}
-
-/** A client's connection, as whoever takes its message sees it. */
-export interface Connection {
-  readonly session: SMTPServerSession;
-  readonly tls: { version: string; cipher: string } | null;
-  /** The one reply to the message, after its end. Without a refusal, `text` stands after the 250. */
-  answer(refusal: Refusal | undefined, text?: string): void;
-  /** Refuses at once and ends the connection, whatever the client is still sending. */
-  cut(refusal: Refusal): void;
-}
-
-/** A message being taken in: dots unstuffed, line by line or not, in order. */
-export interface Reception {
-  /** Octets of the body. Nothing more is read from the client until `next` is called. */
-  take(octets: Buffer, next: () => void): void;
-  /** The final dot has come, and every `next` before it: time to answer. */
-  end(): void;
-  /** The client left before the final dot. */
-  abandoned(): void;
-  /** The time from the final dot to the reply is over: answer now. */
-  overdue(): void;
-}
-
-/** What the edge decides, beside the protocol itself. */
-export interface Decisions {
-  /** Parameters of MAIL and RCPT that are understood, upper case. */
-  parameters: { mail: ReadonlySet<string>; rcpt: ReadonlySet<string> };
-  mail(address: SMTPServerAddress, session: SMTPServerSession): Refusal | undefined;
-  rcpt(address: SMTPServerAddress, session: SMTPServerSession): Refusal | undefined;
-  data(connection: Connection): Reception;
-  connected(session: SMTPServerSession): void;
-  closed(session: SMTPServerSession): void;
-}
 
 /** Milliseconds between two looks at the deadlines: one timer for all connections instead of one a command. */
 const sweepEvery = 200;
@@ -398,22 +354,6 @@ class Body extends Writable {
     destroyed(error);
     if (this.readable) this.reception?.abandoned();
   }
-}
-
-/** Control characters, a NUL above all (RFC 5321 §4.1.2), and octets that are no UTF-8. */
-function malformed(command: Buffer): boolean {
-  let ascii = true;
-  for (let i = 0; i < command.length; i++) {
-    const octet = command[i] as number;
-    if ((octet < 0x20 && octet !== 0x09) || octet === 0x7f) return true;
-    if (octet > 0x7f) ascii = false;
-  }
-  return !ascii && !isUtf8(command);
-}
-
-function isAscii(text: string): boolean {
-  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) > 0x7f) return false;
-  return true;
 }
 
 /** Enhanced status of a 421 of smtp-server's own, by its text: the original gives them all that of a time-out. */

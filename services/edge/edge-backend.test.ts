@@ -82,6 +82,25 @@ test("a message of 25 MB is stored as it came", async () => {
   client.destroy();
 });
 
+test("fifty clients with large messages take turns, and each message is stored as it came", async () => {
+  (await start()).destroy();
+  const bodies = Array.from({ length: 50 }, () => bodyOf(300_000));
+  const replies = await Promise.all(
+    bodies.map(async (body) => {
+      const client = await edge.client();
+      await beginMessage(client);
+      await client.write(body);
+      await client.write(".\r\n");
+      const reply = await client.expect("250 2.0.0 ");
+      client.destroy();
+      return reply;
+    }),
+  );
+  for (const [n, reply] of replies.entries()) {
+    assert.equal((await edge.stored(reply)).own, bodies[n]?.toString("latin1"));
+  }
+});
+
 test("Redis dead: MAIL is refused at once, and accepted again when Redis is back", async () => {
   const client = await start();
   await redis.kill();

@@ -188,17 +188,28 @@ test("what is wrong with a parameter that is understood", async () => {
 });
 
 test("a refused MAIL leaves nothing behind for the next", async () => {
-  const client = await edge.client();
-  // smtp-server applies the parameters first, and asks about the address then.
-  await client.send("MAIL FROM:<jörg@example.org> BODY=8BITMIME");
-  await client.expect("553 5.6.7 ");
-  await client.send("MAIL FROM:<jörg@example.org> SMTPUTF8 X=1");
-  await client.expect("555 5.5.4 ");
-  await beginMessage(client);
+  let sick: string | undefined;
+  const moody = await startTestEdge(redis.url, {
+    around: (intake) => ({ ...intake, unavailable: () => sick ?? intake.unavailable() }),
+  });
+  const client = await moody.client();
+  sick = "it is Monday";
+  // smtp-server applies the parameters first, and asks whether it may then.
+  await client.send("MAIL FROM:<a@example.org> SMTPUTF8 BODY=8BITMIME");
+  await client.expect("451 4.3.0 ");
+  sick = undefined;
+  await client.send(
+    "MAIL FROM:<a@example.org>",
+    "RCPT TO:<jörg@example.com>",
+    "RCPT TO:<user@example.com>",
+    "DATA",
+  );
+  for (const reply of ["250 2.1.0 ", "553 5.6.7 ", "250 2.1.5 ", "354 "]) await client.expect(reply);
   await client.send("x", ".");
-  const { manifest } = await edge.stored(await client.expect("250 2.0.0 "));
+  const { manifest } = await moody.stored(await client.expect("250 2.0.0 "));
   assert.deepEqual([manifest.envelope.body, manifest.envelope.smtputf8], [null, false]);
   client.destroy();
+  await moody.end();
 });
 
 test("case 30: quoted local parts that are not understood are refused, not guessed at", async () => {

@@ -172,6 +172,37 @@ test("stuffed dots are taken off wherever the stream is cut", async () => {
   client.destroy();
 });
 
+test("case 6: two hundred random bodies in random pieces come out as they should", async () => {
+  const client = await mending.client();
+  const tokens = ["\r\n", "\r\n", "\r", "\n", ".", "..", "x", "\0", "\r\n.", "\n.."];
+  for (let seed = 1; seed <= 200; seed++) {
+    const random = randomFrom(seed);
+    const wire = `${Array.from({ length: 1 + random(30) }, () => tokens[random(tokens.length)]).join("")}\r\n`;
+    // What ends the message is left out: the rest would be commands.
+    if (/(^|\r\n)\.\r\n/.test(wire)) continue;
+    await beginMessage(client);
+    for (let at = 0; at < wire.length; ) {
+      const piece = 1 + random(8);
+      await client.write(wire.slice(at, at + piece));
+      at += piece;
+    }
+    await client.write(".\r\n");
+    const { own } = await mending.stored(await client.expect("250 2.0.0 "));
+    const unstuffed = wire.replace(/(^|\n)\.\./g, "$1.");
+    assert.equal(own, unstuffed.replace(/\r\n|\r|\n/g, "\r\n"), `seed ${seed}: ${JSON.stringify(wire)}`);
+  }
+  client.destroy();
+});
+
+/** Whole numbers below a limit, the same for the same seed. */
+function randomFrom(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+    return (state >>> 8) % below;
+  };
+}
+
 async function inPieces(client: SmtpDialogue, text: string, step: number): Promise<void> {
   for (let at = 0; at < text.length; at += step) await client.write(text.slice(at, at + step));
 }

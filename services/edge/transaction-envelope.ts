@@ -1,5 +1,5 @@
 import type { Envelope } from "@millrace/mail";
-import type { Connection } from "./connection-guard.ts";
+import type { Connection } from "./connection.ts";
 
 /** The envelope of the transaction a connection is in. */
 export function envelopeOf({ session, tls }: Connection): Envelope {

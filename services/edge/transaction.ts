@@ -2,7 +2,7 @@ import { type Route, routeFor } from "@millrace/mail";
 import type { Intake } from "@millrace/pipeline";
 import type { Logger } from "@millrace/service";
 import type { SMTPServerAddress, SMTPServerSession } from "smtp-server";
-import type { Decisions } from "./connection-guard.ts";
+import type { Decisions } from "./connection.ts";
 import { type Refusal, refusals } from "./refusal.ts";
 
 export interface TransactionRules {

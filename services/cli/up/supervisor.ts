@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from "node:child_process";
 import type { EventEmitter } from "node:events";
+import { childEnvironment } from "@millrace/service";
 
 /** A process to keep running. */
 export interface ProcessSpec {
@@ -41,12 +42,12 @@ const healthyAfter = 30_000;
  * SIGTERM, and ends by itself when this process is gone, since it is connected to it.
  *
  * @param say told of each crash and restart, in words
- * @param output where its standard error goes: ours, or a stream of ours
+ * @param output takes what it writes, unless `inherit` lets it write to our standard error itself
  */
 export function supervise(
   spec: ProcessSpec,
   say: (text: string) => void,
-  output: (stderr: NodeJS.ReadableStream) => void | undefined,
+  output: (stream: NodeJS.ReadableStream) => void,
   inherit: boolean,
 ): Supervised {
   const { name } = spec;
@@ -61,7 +62,7 @@ export function supervise(
   const start = () => {
     const startedAt = performance.now();
     const started = fork(spec.file, {
-      env: { ...process.env, ...spec.env },
+      env: childEnvironment(spec.env),
       stdio: ["ignore", inherit ? 2 : "pipe", inherit ? "inherit" : "pipe", "ipc"],
     });
     child = started;
