@@ -1,7 +1,17 @@
+import { randomFillSync } from "node:crypto";
 import { monotonicFactory } from "ulid";
 import { z } from "zod";
 
-const next = monotonicFactory();
+// ulid asks for sixteen numbers an id, and its own source would ask the system for each of them.
+const pool = new Uint8Array(4_096);
+let used = pool.length;
+const next = monotonicFactory(() => {
+  if (used === pool.length) {
+    randomFillSync(pool);
+    used = 0;
+  }
+  return (pool[used++] as number) / 256;
+});
 
 /**
  * The id of one SMTP transaction: a ULID (48 bits of milliseconds, 80 of chance) in lower case. Sorts by

@@ -17,8 +17,6 @@ export function shardKeys(shard: string) {
   return {
     /** Sorted set of the messages that have not reached their end, by time of acceptance. */
     open: `millrace:${shard}:open`,
-    /** Sorted set of "<message> <unit>" whose job may not have been added yet, by the time to look after it. */
-    wakeups: `millrace:${shard}:wakeups`,
     /** Stream of the journal's newest entries, until the store has archived them. */
     journal: `millrace:${shard}:journal`,
   };

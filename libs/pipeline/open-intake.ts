@@ -4,7 +4,7 @@ import { durabilityProblems, failFastRedis, type Logger, StartError } from "@mil
 import { type Draft, redisSpool } from "@millrace/spool";
 import { ReplyError } from "ioredis";
 import type { Intake } from "./intake.ts";
-import { openingCommands, redisLedger } from "./ledger.ts";
+import { openingCommands } from "./ledger.ts";
 import { openQueues } from "./queues.ts";
 import { openSubscriptions } from "./subscriptions.ts";
 import { type Unit, unitName } from "./unit.ts";
@@ -46,8 +46,7 @@ export async function openIntake(redisUrl: string, log: Logger): Promise<Intake>
   }
 
   const spool = redisSpool(redis);
-  const ledger = redisLedger(redis);
-  const queues = openQueues(redis, ledger);
+  const queues = openQueues(redis);
   const subscriptions = await openSubscriptions(redis);
 
   async function ready(within: number): Promise<void> {
@@ -104,13 +103,9 @@ export async function openIntake(redisUrl: string, log: Logger): Promise<Intake>
       const unit: Unit = { v: 1, event: "message.received", at: manifest.receivedAt, data: {}, attempts: 0 };
       const units = new Map(workers.map((worker) => [unitName(worker, "message.received"), unit]));
       await commit(draft, manifest, units);
-      // After the commit the message is accepted, whatever becomes of the wake-up: the reconciler sees to those
-      // that fail. Waiting for it here would only make the client wait for a second round trip.
-      for (const name of units.keys()) {
-        queues.wake({ message: manifest.id, unit: name }).catch((error: Error) => {
-          log.debug({ message: manifest.id, err: error }, "wake-up left to the reconciler");
-        });
-      }
+      // The message is accepted, whatever becomes of the wake-up: it is tried until it works, and what this process
+      // does not live to do the reconciler does. Waiting here would only make the client wait for a round trip more.
+      for (const name of units.keys()) void queues.wake({ message: manifest.id, unit: name });
     },
 
     async close() {

@@ -30,7 +30,7 @@ export async function openPipeline(
 ): Promise<Pipeline> {
   const redis = patientRedis(config.redisUrl);
   const ledger = redisLedger(redis);
-  const queues = openQueues(redis, ledger);
+  const queues = openQueues(redis);
   const subscriptions = await openSubscriptions(redis);
   const mailstore = openMailStore({ directory: config.paths.mail, readOnly: true });
   return {

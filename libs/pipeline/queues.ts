@@ -1,8 +1,8 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { batched } from "@millrace/spool";
 import { type Job, Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import { jobKey, queuePrefix } from "./keys.ts";
-import type { Ledger } from "./ledger.ts";
 import { type JobData, jobIdOf, type UnitRef, workerOf } from "./unit.ts";
 
 /** How many jobs of a worker wait, run, are due later, or were buried by BullMQ itself. */
@@ -16,10 +16,10 @@ export interface QueueCounts {
 /** The BullMQ queues, one per worker, made when they are first needed. */
 export interface Queues {
   /**
-   * Adds the jobs of units, in batches with others. A job that exists already is left as it is. When it fails,
-   * the reconciler adds the job later: the unit is what counts.
+   * Adds the jobs of units, in batches with others, and goes on trying until it has worked. A job that exists is
+   * left as it is. What this process does not live to do, the reconciler does: the unit is what counts.
    */
-  wake(ref: UnitRef): Promise<void>;
+  wake(ref: UnitRef): Promise<undefined>;
   /** Those of the units that have no job at all. */
   withoutJob(refs: readonly UnitRef[]): Promise<UnitRef[]>;
   counts(worker: string): Promise<QueueCounts>;
@@ -28,7 +28,7 @@ export interface Queues {
   close(): Promise<void>;
 }
 
-export function openQueues(redis: Redis, ledger: Ledger): Queues {
+export function openQueues(redis: Redis): Queues {
   const queues = new Map<string, Queue<JobData>>();
   const queueOf = (worker: string): Queue<JobData> => {
     let queue = queues.get(worker);
@@ -46,15 +46,32 @@ export function openQueues(redis: Redis, ledger: Ledger): Queues {
     return queue;
   };
 
-  const wakeBatch = batched<UnitRef, void>(async (refs) => {
-    const byWorker = Map.groupBy(refs, (ref) => workerOf(ref.unit));
-    for (const [worker, group] of byWorker) {
-      await queueOf(worker).addBulk(
-        group.map((ref) => ({ name: worker, data: { v: 1, ...ref }, opts: { jobId: jobIdOf(ref) } })),
-      );
+  let closed = false;
+  const addJobs = async (worker: string, refs: readonly UnitRef[]): Promise<void> => {
+    const queue = queueOf(worker);
+    const jobs = refs.map((ref) => ({
+      name: worker,
+      data: { v: 1 as const, ...ref },
+      opts: { jobId: jobIdOf(ref) },
+    }));
+    try {
+      await queue.addBulk(jobs);
+    } catch {
+      // In bulk, scripts are taken for known; one by one, those that Redis has forgotten are sent again.
+      await Promise.all(jobs.map(({ name, data, opts }) => queue.add(name, data, opts)));
     }
-    // Not waited for: a wakeup that stays is looked after once more, which changes nothing.
-    ledger.woken(refs).catch(() => {});
+  };
+  const wakeBatch = batched<UnitRef, undefined>(async (refs) => {
+    for (const [worker, group] of Map.groupBy(refs, (ref) => workerOf(ref.unit))) {
+      for (let delay = 50; !closed; delay = Math.min(2 * delay, 1_000)) {
+        const added = await addJobs(worker, group).then(
+          () => true,
+          () => false,
+        );
+        if (added) break;
+        await sleep(delay, undefined, { ref: false });
+      }
+    }
     return refs.map(() => undefined);
   }, 500);
 
@@ -81,7 +98,8 @@ export function openQueues(redis: Redis, ledger: Ledger): Queues {
     buried: (worker, limit) => queueOf(worker).getFailed(0, limit - 1),
 
     async close() {
-      await wakeBatch.idle();
+      await Promise.race([wakeBatch.idle(), sleep(1_000, undefined, { ref: false })]);
+      closed = true;
       await Promise.all([...queues.values()].map((queue) => queue.close().catch(() => {})));
     },
   };

@@ -8,10 +8,10 @@ import { jobDataSchema, type UnitRef } from "./unit.ts";
 /** Milliseconds between two rounds, and how long a round may hold the lock. */
 const every = 5_000;
 const lockFor = 30_000;
-/** Wake-ups and messages looked at in one round. */
-const perRound = 2_000;
+/** Messages looked at in one round. */
+const perRound = 5_000;
 /** Milliseconds a message is left alone after its acceptance: its jobs may still be on their way. */
-const settledAfter = 30_000;
+const settledAfter = 15_000;
 
 /**
  * Makes jobs follow the ledger: a unit without a job gets one, whatever lost it. One process does it at a time.
@@ -48,17 +48,13 @@ async function withLock<T>(pipeline: Pipeline, round: () => Promise<T>, otherwis
 }
 
 /**
- * One round: overdue wake-ups, jobs BullMQ buried, and a stretch of all open messages from `position` on.
+ * One round: jobs BullMQ buried, and a stretch of the open messages from `position` on, oldest first.
  * @returns the position the next round goes on from
  */
 export async function reconcile(pipeline: Pipeline, position: number): Promise<number> {
   const { ledger, queues, log } = pipeline;
-  const due = await ledger.dueWakeups(Date.now(), perRound);
-  await wakeAll(pipeline, due, "overdue");
-
   for (const { worker } of pipeline.subscriptions.all()) {
-    const buried = await queues.buried(worker, perRound);
-    for (const job of buried) {
+    for (const job of await queues.buried(worker, perRound)) {
       const parsed = jobDataSchema.safeParse(job.data);
       log.error({ worker, job: job.id, reason: job.failedReason }, "job found buried");
       await job.remove();
@@ -67,28 +63,27 @@ export async function reconcile(pipeline: Pipeline, position: number): Promise<n
   }
 
   const messages = await ledger.open(position, perRound);
-  for (const { id, at } of messages) {
-    if (Date.now() - at >= settledAfter) await reconcileMessage(pipeline, id);
-  }
+  const settled = messages.filter(({ at }) => Date.now() - at >= settledAfter);
+  const open = await Promise.all(settled.map(({ id }) => openUnits(pipeline, id)));
+  await wakeAll(pipeline, await queues.withoutJob(open.flat()), "lost");
   return messages.length < perRound ? 0 : position + messages.length;
 }
 
-async function reconcileMessage(pipeline: Pipeline, id: string): Promise<void> {
+/** The units of a message that want a job. A message that has none at all is brought to its end, or back on its way. */
+async function openUnits(pipeline: Pipeline, id: string): Promise<UnitRef[]> {
   const { ledger, log } = pipeline;
   const units = await ledger.unitsOf(id);
-  if (units.size > 0) {
-    const open = [...units].filter(([, unit]) => !unit.dead).map(([unit]) => ({ message: id, unit }));
-    await wakeAll(pipeline, await pipeline.queues.withoutJob(open), "lost");
-    return;
+  if (units.size > 0)
+    return [...units].filter(([, { dead }]) => !dead).map(([unit]) => ({ message: id, unit }));
+  if (!(await pipeline.spool.has(id))) {
+    await ledger.close(id);
+    return [];
   }
-  if (await pipeline.spool.has(id)) {
-    // Its body is here and nobody has work for it: a subscriber was missing when an event was published.
-    log.warn({ message: id }, "had no work left and is not stored, starting again");
-    const opens = unitsFor(pipeline, [{ event: "message.received", key: undefined, data: {} }], Date.now());
-    await ledger.reopen(id, opens);
-    return;
-  }
-  await ledger.close(id);
+  // Its body is here and nobody has work for it: a subscriber was missing when an event was published.
+  log.warn({ message: id }, "had no work left and is not stored, starting again");
+  const opens = unitsFor(pipeline, [{ event: "message.received", key: undefined, data: {} }], Date.now());
+  await ledger.reopen(id, opens);
+  return [...opens.keys()].map((unit) => ({ message: id, unit }));
 }
 
 async function stillOpen(pipeline: Pipeline, ref: UnitRef): Promise<UnitRef[]> {

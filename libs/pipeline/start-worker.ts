@@ -67,11 +67,7 @@ export async function startWorker(
   const settle = async (ref: UnitRef, settlement: Settlement): Promise<void> => {
     const settled = await persistently(() => ledger.settle(ref, settlement));
     if (!settled) return;
-    for (const unit of settlement.opens.keys()) {
-      queues.wake({ message: ref.message, unit }).catch((error: Error) => {
-        log.debug({ message: ref.message, err: error }, "wake-up left to the reconciler");
-      });
-    }
+    for (const unit of settlement.opens.keys()) void queues.wake({ message: ref.message, unit });
   };
 
   /** What a run leaves behind, whatever its end: the events, as journal entries and as work for subscribers. */

@@ -41,13 +41,3 @@ export function workerOf(unit: string): string {
 export function jobIdOf(ref: UnitRef): string {
   return `${ref.message}/${ref.unit}`;
 }
-
-/** As a member of the wakeups set. */
-export function encodeRef(ref: UnitRef): string {
-  return `${ref.message} ${ref.unit}`;
-}
-
-export function decodeRef(member: string): UnitRef {
-  const space = member.indexOf(" ");
-  return { message: member.slice(0, space), unit: member.slice(space + 1) };
-}

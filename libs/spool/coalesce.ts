@@ -24,6 +24,8 @@ export function coalescing(redis: Redis): Send {
   const flush = async () => {
     const batch = waiting.splice(0, atOnce);
     if (waiting.length > 0) setImmediate(flush);
+    const [only] = batch;
+    if (only && batch.length === 1) return void alone(redis, only.words).then(only.resolve, only.reject);
     let results: [Error | null, unknown][];
     try {
       results = (await redis.pipeline(batch.map(({ words }) => words)).exec()) ?? [];

@@ -28,7 +28,7 @@ async function readStatus({ mailstore, live }: Reading) {
   const backlog = await live.spool.backlog();
   messages.received += backlog.messages;
   const subscriptions = await openSubscriptions(live.redis);
-  const queues = openQueues(live.redis, live.ledger);
+  const queues = openQueues(live.redis);
   const workers = [];
   for (const { worker, events, since } of subscriptions.all()) {
     workers.push({ worker, events, since: new Date(since).toISOString(), ...(await queues.counts(worker)) });
