@@ -99,7 +99,8 @@ async function measure(
   const total = perSecond * seconds;
   for (let number = 0; number < total; number++) {
     const due = startedAt + (number * 1_000) / perSecond;
-    if (due > performance.now()) await sleep(due - performance.now());
+    const early = due - performance.now();
+    if (early > 0) await sleep(early);
     const sender = idle.pop() ?? (await Sender.connect(port));
     if (!senders.includes(sender)) senders.push(sender);
     sending.push(

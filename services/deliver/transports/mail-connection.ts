@@ -37,7 +37,6 @@ interface Inside {
   _connectToHost(options: NetConnectOpts, secure: boolean): void;
   _sendCommand(line: string, loggedAs?: string): void;
   _onError(error: Error, code: string, reply: string | false, command: string): void;
-  _actionMAIL(reply: string, done: Done): void;
   _actionRCPT(reply: string, done: Done): void;
   _actionDATA(reply: string, done: Done): void;
   _actionSMTPStream(reply: string, done: Done): void;
@@ -96,7 +95,7 @@ export class MailConnection extends Base {
     }
     // An answer in the middle of a message: there is no way back from here but the end.
     if (this._currentDataStream) this.close();
-    if (!Buffer.isBuffer(message)) message.destroy();
+    if (!Buffer.isBuffer(message)) message.on("error", () => {}).destroy();
     return { replies: this.replies, end, entered: this.entered };
   }
 
@@ -149,49 +148,44 @@ export class MailConnection extends Base {
     super._sendCommand(missing ? `${line} SMTPUTF8` : line, loggedAs);
   }
 
-  /** The original takes a 3xx for a refusal, and waits for replies that may never come. */
-  override _actionMAIL(reply: string, done: Done): void {
-    if (this.inStep(reply, "2", "MAIL FROM")) super._actionMAIL(reply, done);
-  }
-
   /** The original tells of refused recipients only if it ends well. */
   override _actionRCPT(reply: string, done: Done): void {
-    if (!this.inStep(reply, "2", "RCPT TO")) return;
     // Behind a refused MAIL a recipient's refusal says nothing about the recipient.
     if (!reply.startsWith("2") && !this._envelope.mailError)
       this.replies.set(this._recipientQueue[0] as string, reply);
     super._actionRCPT(reply, done);
   }
 
-  /** The original sends the message after any 2xx too: a server that does not expect it reads it as commands. */
+  /** The original sends the message after any 2xx or 3xx: who does not expect it would read it as commands. */
   override _actionDATA(reply: string, done: Done): void {
-    if (!this.inStep(reply, "354", "DATA")) return;
     this.entered = reply.startsWith("354");
-    super._actionDATA(reply, done);
+    if (this.entered || /^[45]/.test(reply)) super._actionDATA(reply, done);
+    else this.outOfStep(reply);
   }
 
   /** The original takes a thank-you for half a message. */
   override _actionSMTPStream(reply: string, done: Done): void {
-    if (this.inStep(reply, this._currentDataStream ? "none" : "2", "DATA"))
-      super._actionSMTPStream(reply, done);
+    if (this._currentDataStream && reply.startsWith("2")) this.outOfStep(reply);
+    else super._actionSMTPStream(reply, done);
   }
 
-  /** The original keeps the last recipient's reply only (RFC 2033 §4.2 has one for each), and none if it breaks. */
+  /** The original keeps the last reply only, though each recipient has one (RFC 2033 §4.2); and so for thanks. */
   override _actionLMTPStream(recipient: string, final: boolean, reply: string, done: Done): void {
-    if (!this.inStep(reply, this._currentDataStream ? "none" : "2", "DATA")) return;
-    this.replies.set(recipient, reply);
-    super._actionLMTPStream(recipient, final, reply, done);
+    if (this._currentDataStream && reply.startsWith("2")) this.outOfStep(reply);
+    else {
+      this.replies.set(recipient, reply);
+      super._actionLMTPStream(recipient, final, reply, done);
+    }
   }
 
-  /** Whether the reply can belong to the command. If not, nobody knows any more which reply is whose. */
-  private inStep(reply: string, expected: string, command: string): boolean {
-    if (reply.startsWith(expected) || /^[45]\d\d/.test(reply)) return true;
-    this._onError(new Error("the server answers out of step"), "EPROTOCOL", reply, command);
-    return false;
+  /** Nobody knows any more which reply is whose. */
+  private outOfStep(reply: string): void {
+    this._onError(new Error("the server answers out of step"), "EPROTOCOL", reply, "DATA");
   }
 
   /** One of nodemailer's calls. Where the connection ends it calls back now and then; here it always ends. */
   private call<T>(start: (done: (error?: SMTPError | null, result?: T) => void) => void): Promise<T> {
+    if (this.failure) return Promise.reject(this.failure);
     return new Promise((resolve, reject) => {
       // Where it does call back, it does so right after.
       const ended = () => queueMicrotask(() => reject(this.failure));

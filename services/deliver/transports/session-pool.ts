@@ -22,7 +22,9 @@ export class SessionPool {
 
   /** @param fresh never one that was used before @throws SMTPError */
   async acquire(signal: AbortSignal, fresh = false): Promise<MailConnection> {
-    for (let kept = fresh ? undefined : this.idle.pop(); kept; kept = this.idle.pop()) {
+    // An attempt that is over before it begins must not take kept connections with it.
+    const useKept = !fresh && !signal.aborted;
+    for (let kept = useKept && this.idle.pop(); kept; kept = this.idle.pop()) {
       const { connection } = kept;
       if (connection.failure) continue;
       if (Date.now() - connection.openedAt >= lifeTime) {
@@ -39,9 +41,11 @@ export class SessionPool {
 
   release(connection: MailConnection): void {
     if (connection.failure) return;
-    if (this.closed) return connection.quit();
-    this.idle.push({ connection, since: Date.now() });
-    this.timer ??= setTimeout(() => this.sweep(), idleTime).unref();
+    if (this.closed) connection.quit();
+    else {
+      this.idle.push({ connection, since: Date.now() });
+      this.timer ??= setTimeout(() => this.sweep(), idleTime).unref();
+    }
   }
 
   close(): void {

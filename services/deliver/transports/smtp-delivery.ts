@@ -11,8 +11,12 @@ const wholeOctets = 262_144;
 /** Recipients in one transaction: the least every server has to take (RFC 5321 §4.5.3.1.8). */
 const recipientsAtOnce = 100;
 
-/** A request, with the message in one piece if it is small. */
-type Mail = DeliveryRequest & { whole: Buffer | undefined };
+/** What one transaction carries; `whole` is the message, if it is small. */
+interface Mail {
+  request: DeliveryRequest;
+  recipients: string[];
+  whole: Buffer | undefined;
+}
 
 /** Delivers over connections to one server, by SMTP or LMTP. */
 export function mailTransport(options: ConnectionOptions): Transport {
@@ -23,7 +27,7 @@ export function mailTransport(options: ConnectionOptions): Transport {
       const outcomes: RecipientOutcome[] = [];
       for (let at = 0; at < request.recipients.length; at += recipientsAtOnce) {
         const recipients = request.recipients.slice(at, at + recipientsAtOnce);
-        outcomes.push(...(await attempt(pool, { ...request, recipients, whole })));
+        outcomes.push(...(await attempt(pool, { request, recipients, whole })));
       }
       return outcomes;
     },
@@ -38,14 +42,15 @@ export function mailTransport(options: ConnectionOptions): Transport {
  * message whose last reply was lost is so sent a second time: that is the price of never losing one (RFC 1047).
  */
 async function attempt(pool: SessionPool, mail: Mail): Promise<RecipientOutcome[]> {
+  const { signal } = mail.request;
   for (let fresh = false; ; fresh = true) {
     let connection: MailConnection;
     try {
-      connection = await pool.acquire(mail.signal, fresh);
+      connection = await pool.acquire(signal, fresh);
     } catch (error) {
       return everyRecipient(mail.recipients, outcomeOfError(error as SMTPError));
     }
-    const release = connection.bindTo(mail.signal);
+    const release = connection.bindTo(signal);
     try {
       const outcomes = await send(connection, mail);
       if (outcomes !== "stale") return outcomes;
@@ -61,38 +66,34 @@ async function attempt(pool: SessionPool, mail: Mail): Promise<RecipientOutcome[
  * @throws what reading the message throws; the connection is broken off then, so that no part passes for the whole
  */
 async function send(connection: MailConnection, mail: Mail): Promise<RecipientOutcome[] | "stale"> {
-  const { envelope } = mail.manifest;
-  const unnamed = new Map<string, Outcome>();
-  for (const recipient of mail.recipients) {
-    const refusal = unsendable(connection, recipient, "5.1.3");
-    if (refusal) unnamed.set(recipient, refusal);
-  }
-  const to = mail.recipients.filter((recipient) => !unnamed.has(recipient));
-  const outcomes = (rest: Outcome, replies?: ReadonlyMap<string, string>) =>
-    mail.recipients.map((recipient) => {
-      const reply = replies?.get(recipient);
-      return { recipient, ...(unnamed.get(recipient) ?? (reply ? outcomeOfReply(reply) : rest)) };
-    });
+  const { request, recipients, whole } = mail;
+  const { from, smtputf8, body } = request.manifest.envelope;
   const refusal = await unsendableMessage(connection, mail);
-  if (refusal || to.length === 0) return outcomes(refusal ?? needsSmtpUtf8);
+  if (refusal) return everyRecipient(recipients, refusal);
+  const unnamed = new Map(
+    recipients.map((recipient) => [recipient, unsendable(connection, recipient, "5.1.3")] as const),
+  );
+  const to = recipients.filter((recipient) => !unnamed.get(recipient));
+  const outcomes = (rest?: Outcome, replies?: ReadonlyMap<string, string>) =>
+    recipients.map((recipient) => {
+      const reply = replies?.get(recipient);
+      const own = unnamed.get(recipient) ?? (reply === undefined ? rest : outcomeOfReply(reply));
+      return { recipient, ...(own as Outcome) };
+    });
+  if (to.length === 0) return outcomes();
 
   const { used } = connection;
+  // What declares itself 7bit is believed only if it can be checked. To a server without 8BITMIME the octets go as
+  // they are: changing them would break every signature.
+  const use8BitMime = body === "8bitmime" || (whole ? !isAscii(whole) : body !== "7bit");
+  const size = whole?.length ?? request.size;
   const { replies, end, entered } = await connection.transact(
-    {
-      from: envelope.from,
-      to,
-      size: mail.whole?.length ?? mail.size,
-      // What declares itself 7bit is believed only if it can be checked. To a server without 8BITMIME the octets go
-      // as they are: changing them would break every signature.
-      use8BitMime:
-        envelope.body === "8bitmime" || (mail.whole ? !isAscii(mail.whole) : envelope.body !== "7bit"),
-      smtputf8: envelope.smtputf8,
-    },
-    mail.whole ?? (await mail.raw()),
+    { from, to, size, use8BitMime, smtputf8 },
+    whole ?? (await request.raw()),
   );
   if (typeof end === "string") return outcomes(outcomeOfReply(end), replies);
   if (end.code === "ESTREAM") throw end;
-  if (used && !entered && connection.failure && !mail.signal.aborted && isConnectionLost(end)) return "stale";
+  if (used && !entered && isConnectionLost(end)) return "stale";
   return outcomes(outcomeOfError(end), replies);
 }
 
@@ -103,7 +104,7 @@ function isConnectionLost({ code = "", responseCode }: SMTPError): boolean {
 
 /** Why a message cannot be sent to this server at all. */
 async function unsendableMessage(connection: MailConnection, mail: Mail): Promise<Outcome | undefined> {
-  const { from, smtputf8 } = mail.manifest.envelope;
+  const { from, smtputf8 } = mail.request.manifest.envelope;
   const refusal = from === "" ? undefined : unsendable(connection, from, "5.1.7");
   if (refusal || !smtputf8 || connection.supports("SMTPUTF8")) return refusal;
   return (await hasUtf8Header(mail)) ? needsSmtpUtf8 : undefined;
@@ -127,10 +128,10 @@ const needsSmtpUtf8: Outcome = {
   status: "5.6.7",
 };
 
-async function hasUtf8Header({ whole, raw }: Mail): Promise<boolean> {
+async function hasUtf8Header({ whole, request }: Mail): Promise<boolean> {
   if (whole) return !isAscii(headerOf(whole));
   let start: Buffer = Buffer.alloc(0);
-  for await (const piece of await raw()) {
+  for await (const piece of await request.raw()) {
     start = Buffer.concat([start, piece as Buffer]);
     if (start.includes("\r\n\r\n") || start.length > wholeOctets) break;
   }

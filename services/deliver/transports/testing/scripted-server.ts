@@ -1,4 +1,4 @@
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 
 /** What to answer: a reply, or a reply and then the end of the connection. Undefined: what any server would. */
@@ -11,6 +11,8 @@ export interface ScriptedServer {
   messages: Buffer[];
   /** Connections that were made. */
   connections(): number;
+  /** Resolves when a client has said the line. */
+  said(line: string): Promise<void>;
   /** Hangs up on everybody. */
   hangUp(): void;
   close(): Promise<void>;
@@ -28,6 +30,7 @@ export async function startScriptedServer(
   const lines: string[] = [];
   const messages: Buffer[] = [];
   let connections = 0;
+  const heard = new EventEmitter();
 
   const server = createServer((socket) => {
     connections++;
@@ -59,6 +62,7 @@ export async function startScriptedServer(
           say(".");
         } else {
           lines.push(piece.toString());
+          heard.emit(piece.toString());
           say(piece.toString());
         }
       }
@@ -74,6 +78,9 @@ export async function startScriptedServer(
     lines,
     messages,
     connections: () => connections,
+    async said(line) {
+      if (!lines.includes(line)) await once(heard, line);
+    },
     hangUp,
     async close() {
       hangUp();
@@ -89,6 +96,7 @@ function ordinary(line: string, extensions: string[]): string {
     return ["scripted.example", ...extensions]
       .map((each, at, all) => `250${at < all.length - 1 ? "-" : " "}${each}`)
       .join("\r\n");
+  if (line === "STARTTLS") return "502 5.5.1 not here";
   if (line === "DATA") return "354 go on";
   if (line === "QUIT") return "221 bye";
   return "250 2.0.0 ok";
