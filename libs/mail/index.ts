@@ -7,6 +7,7 @@ export {
   PermanentFailure,
   TemporaryFailure,
 } from "./failure.ts";
+export { type JournalEntry, journalEntrySchema } from "./journal-entry.ts";
 export { type MessageId, messageIdSchema, newMessageId } from "./message-id.ts";
 export { type MessageState, messageStateNames, messageStates } from "./message-state.ts";
 export {

@@ -1,6 +1,5 @@
-import type { MessageState } from "@millrace/mail";
+import type { JournalEntry, MessageState } from "@millrace/mail";
 import { z } from "zod";
-import type { JournalEntry } from "./journal-entry.ts";
 import type { DeliveryStatus } from "./mail-store.ts";
 
 type DeliveryState = DeliveryStatus["state"];

@@ -1,6 +1,5 @@
 export { blobSize } from "./blob-draft.ts";
 export { blobPath } from "./blob-files.ts";
-export { type JournalEntry, journalEntrySchema } from "./journal-entry.ts";
 export type { DeliveryStatus, ListQuery, MailStore, MessageSummary, StoreItem } from "./mail-store.ts";
 export { NotStored, PartlyStored } from "./not-stored.ts";
 export { type MailStoreOptions, openMailStore } from "./open-mail-store.ts";

@@ -1,6 +1,5 @@
 import type { Readable } from "node:stream";
-import type { Defect, Manifest, MessageId, MessageState, ParsedMessage } from "@millrace/mail";
-import type { JournalEntry } from "./journal-entry.ts";
+import type { Defect, JournalEntry, Manifest, MessageId, MessageState, ParsedMessage } from "@millrace/mail";
 
 /** What `messages list` shows of one message. */
 export interface MessageSummary {

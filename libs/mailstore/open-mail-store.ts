@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import type { Readable } from "node:stream";
+import type { JournalEntry } from "@millrace/mail";
 import { type Manifest, type MessageId, messageStateNames, type ParsedMessage } from "@millrace/mail";
 import { BlobFiles } from "./blob-files.ts";
-import type { JournalEntry } from "./journal-entry.ts";
 import type { DeliveryStatus, ListQuery, MailStore, MessageSummary, StoreItem } from "./mail-store.ts";
 import { NotStored, PartlyStored } from "./not-stored.ts";
 import { openForReading, openForWriting, transaction } from "./sqlite-connection.ts";

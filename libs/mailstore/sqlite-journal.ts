@@ -1,5 +1,5 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import type { MessageId } from "@millrace/mail";
+import type { JournalEntry, MessageId } from "@millrace/mail";
 import {
   applyEntry,
   concernsDelivery,
@@ -8,7 +8,6 @@ import {
   messageState,
   type TargetRow,
 } from "./delivery-projection.ts";
-import type { JournalEntry } from "./journal-entry.ts";
 import type { DeliveryStatus } from "./mail-store.ts";
 
 /** The journal for good in SQLite, and what follows from it: deliveries, dead letters, states. */

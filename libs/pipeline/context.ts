@@ -1,4 +1,5 @@
 import type { Manifest } from "@millrace/mail";
+import type { Logger } from "@millrace/service";
 import { type EventName, events } from "./events.ts";
 import { bodyOf, type Pipeline } from "./open-pipeline.ts";
 import { jobIdOf, type Unit, type UnitRef, unitName } from "./unit.ts";
@@ -31,6 +32,8 @@ export function startRun(worker: WorkerDefinition, pipeline: Pipeline, job: Job)
   const { ref, unit, manifest } = job;
   const body = bodyOf(pipeline, ref.message);
   const attempt = unit.attempts + 1;
+  // Made when it is asked for: most runs have nothing to say.
+  let log: Logger | undefined;
   const run: Run = {
     emissions: [],
     kept: undefined,
@@ -52,7 +55,10 @@ export function startRun(worker: WorkerDefinition, pipeline: Pipeline, job: Job)
       progress(data) {
         run.kept = { emissions: [...run.emissions], data };
       },
-      log: pipeline.log.child({ message: ref.message, worker: worker.name, attempt }),
+      get log() {
+        log ??= pipeline.log.child({ message: ref.message, worker: worker.name, attempt });
+        return log;
+      },
       signal: job.signal,
       attempt,
       crashes: job.crashes,

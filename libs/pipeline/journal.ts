@@ -1,5 +1,5 @@
 import type { MessageId } from "@millrace/mail";
-import { type JournalEntry, journalEntrySchema } from "@millrace/mailstore";
+import { type JournalEntry, journalEntrySchema } from "@millrace/mail";
 import { type Command, shards } from "@millrace/spool";
 import type { Redis } from "ioredis";
 import { ledgerKeys, shardKeys } from "./keys.ts";

@@ -1,5 +1,5 @@
 import { type Manifest, type MessageId, manifestSchema } from "@millrace/mail";
-import { type Command, coalescing, shards } from "@millrace/spool";
+import { type Command, shards } from "@millrace/spool";
 import type { Redis } from "ioredis";
 import { journalCommand, journalJson, type NewEntry } from "./journal.ts";
 import { ledgerKeys, shardKeys, workKey } from "./keys.ts";
@@ -42,6 +42,10 @@ if spooled == 0 and redis.call('EXISTS', KEYS[1]) == 0 then
 end
 return 1`;
 
+interface LedgerCommands {
+  ledgerSettle(...args: (string | number)[]): Promise<number>;
+}
+
 /** What is still to be done for every message that has not reached its end. Owns its keys in Redis. */
 export interface Ledger {
   /** The unit, and the message's manifest; undefined when the unit was settled before. */
@@ -62,13 +66,13 @@ export interface Ledger {
 
 export function redisLedger(redis: Redis): Ledger {
   redis.defineCommand("ledgerSettle", { numberOfKeys: 5, lua: settleScript });
-  const send = coalescing(redis);
+  const scripted = redis as Redis & LedgerCommands;
   return {
     async begin({ message, unit }) {
       const keys = ledgerKeys(message);
       const [unitJson, manifestJson] = await Promise.all([
-        send<string | null>("hget", keys.work, unit),
-        send<string | null>("get", keys.manifest),
+        redis.hget(keys.work, unit),
+        redis.get(keys.manifest),
       ]);
       if (unitJson === null || manifestJson === null) return undefined;
       const found = unitSchema.parse(JSON.parse(unitJson));
@@ -80,8 +84,7 @@ export function redisLedger(redis: Redis): Ledger {
     async settle({ message, unit }, { outcome, unit: next, journal, opens }) {
       const keys = ledgerKeys(message);
       const stored = next ? JSON.stringify(outcome === "dead" ? { ...next, dead: true } : next) : "";
-      const result = await send<number>(
-        "ledgerSettle",
+      const result = await scripted.ledgerSettle(
         ...[keys.work, keys.open, keys.journal, keys.manifest, keys.chunks],
         ...[message, unit, outcome, stored, journal.length],
         ...journal.map((entry) => journalJson(message, entry)),
@@ -91,7 +94,7 @@ export function redisLedger(redis: Redis): Ledger {
     },
 
     async unitsOf(id) {
-      const all = await send<Record<string, string>>("hgetall", workKey(id));
+      const all = await redis.hgetall(workKey(id));
       return new Map(Object.entries(all).map(([name, json]) => [name, unitSchema.parse(JSON.parse(json))]));
     },
 

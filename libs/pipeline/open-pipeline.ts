@@ -1,6 +1,6 @@
 import type { Readable } from "node:stream";
 import { type MessageId, type ParsedMessage, TemporaryFailure } from "@millrace/mail";
-import { type MailStore, openMailStore } from "@millrace/mailstore";
+import type { MailStore } from "@millrace/mailstore";
 import { type Config, type Logger, patientRedis } from "@millrace/service";
 import { redisSpool, type Spool } from "@millrace/spool";
 import type { Redis } from "ioredis";
@@ -32,6 +32,8 @@ export async function openPipeline(
   const ledger = redisLedger(redis);
   const queues = openQueues(redis);
   const subscriptions = await openSubscriptions(redis);
+  // Only here: an edge shares this library, and has no use for a database.
+  const { openMailStore } = await import("@millrace/mailstore");
   const mailstore = openMailStore({ directory: config.paths.mail, readOnly: true });
   return {
     redis,

@@ -49,17 +49,8 @@ export function openQueues(redis: Redis): Queues {
   let closed = false;
   const addJobs = async (worker: string, refs: readonly UnitRef[]): Promise<void> => {
     const queue = queueOf(worker);
-    const jobs = refs.map((ref) => ({
-      name: worker,
-      data: { v: 1 as const, ...ref },
-      opts: { jobId: jobIdOf(ref) },
-    }));
-    try {
-      await queue.addBulk(jobs);
-    } catch {
-      // In bulk, scripts are taken for known; one by one, those that Redis has forgotten are sent again.
-      await Promise.all(jobs.map(({ name, data, opts }) => queue.add(name, data, opts)));
-    }
+    // Not addBulk: it takes the scripts for known, and making its pipeline costs more than it saves.
+    await Promise.all(refs.map((ref) => queue.add(worker, { v: 1, ...ref }, { jobId: jobIdOf(ref) })));
   };
   const wakeBatch = batched<UnitRef, undefined>(async (refs) => {
     for (const [worker, group] of Map.groupBy(refs, (ref) => workerOf(ref.unit))) {

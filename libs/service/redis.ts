@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import { Redis, type RedisOptions } from "ioredis";
 
 /**
@@ -31,9 +32,31 @@ function connect(url: string, options: RedisOptions): Redis {
   const redis = url.startsWith("unix://")
     ? new Redis({ ...options, path: url.slice("unix://".length) })
     : new Redis(url, options);
+  redis.on("connect", () => oneWriteATurn((redis as unknown as { stream: Socket }).stream));
   // Every command reports its own failure; without a listener ioredis prints each lost connection as well.
   redis.on("error", () => {});
   return redis;
+}
+
+/**
+ * Lets the commands of one turn of the event loop leave in one system call: a busy process sends a dozen at a
+ * time, and Redis then reads, executes and fsyncs them together. (ioredis's own pipelines do the same, and cost
+ * more than the calls they save: making one copies hundreds of methods.)
+ */
+function oneWriteATurn(socket: Socket): void {
+  const write = socket.write.bind(socket);
+  let corked = false;
+  socket.write = ((...args: Parameters<Socket["write"]>) => {
+    if (!corked) {
+      corked = true;
+      socket.cork();
+      setImmediate(() => {
+        corked = false;
+        socket.uncork();
+      });
+    }
+    return write(...args);
+  }) as Socket["write"];
 }
 
 /**

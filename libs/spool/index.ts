@@ -1,4 +1,3 @@
 export { batched } from "./batch.ts";
-export { coalescing } from "./coalesce.ts";
 export { shardOf, shards, spooledKey, spoolKeys } from "./keys.ts";
 export { type Command, type Draft, NotSpooled, redisSpool, type Spool } from "./spool.ts";

@@ -8,7 +8,6 @@ import {
   TemporaryFailure,
 } from "@millrace/mail";
 import type { Redis } from "ioredis";
-import { coalescing, type Send } from "./coalesce.ts";
 import { shards, spooledKey, spoolKeys } from "./keys.ts";
 
 /** A Redis command, its name first, that runs in the same atomic step as a commit. */
@@ -48,7 +47,8 @@ export interface Spool {
   read(id: MessageId): Promise<Buffer>;
   /** The body as a stream that holds one chunk at a time. Errors with NotSpooled. */
   open(id: MessageId): Readable;
-  putParsed(id: MessageId, parsed: ParsedMessage): Promise<void>;
+  /** @param parsed the parsed message, or its JSON */
+  putParsed(id: MessageId, parsed: ParsedMessage | string): Promise<void>;
   /** Undefined when it was not parsed yet, or was freed. */
   parsed(id: MessageId): Promise<ParsedMessage | undefined>;
   /** Lets body and parsed message go. Only for whoever has made both durable elsewhere. Idempotent. */
@@ -98,23 +98,27 @@ while at <= #ARGV do
 end
 return 1`;
 
+interface SpoolCommands {
+  spoolAppend(...args: (string | number | Buffer)[]): Promise<number>;
+  spoolCommit(...args: (string | number | Buffer)[]): Promise<number>;
+}
+
 /** The spool in Redis. The client decides about patience: the edge's fails fast, a worker's waits. */
 export function redisSpool(redis: Redis): Spool {
   redis.defineCommand("spoolAppend", { numberOfKeys: 2, lua: appendScript });
   redis.defineCommand("spoolCommit", { numberOfKeys: 4, lua: commitScript });
-  const send = coalescing(redis);
   return {
-    draft: (id) => new RedisDraft(send, id),
+    draft: (id) => new RedisDraft(redis as Redis & SpoolCommands, id),
 
     async manifest(id) {
-      const json = await send<string | null>("get", spoolKeys(id).manifest);
+      const json = await redis.get(spoolKeys(id).manifest);
       return json === null ? undefined : manifestSchema.parse(JSON.parse(json));
     },
 
-    has: async (id) => (await send("exists", spoolKeys(id).chunks)) === 1,
+    has: async (id) => (await redis.exists(spoolKeys(id).chunks)) === 1,
 
     async read(id) {
-      const chunks = await send<Buffer[]>("lrangeBuffer", spoolKeys(id).chunks, 0, -1);
+      const chunks = await redis.lrangeBuffer(spoolKeys(id).chunks, 0, -1);
       if (chunks.length === 0) throw new NotSpooled(id);
       return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
     },
@@ -122,11 +126,11 @@ export function redisSpool(redis: Redis): Spool {
     open: (id) => Readable.from(chunksOf(redis, id), { objectMode: false, highWaterMark: chunkSize }),
 
     async putParsed(id, parsed) {
-      await send("set", spoolKeys(id).parsed, JSON.stringify(parsed));
+      await redis.set(spoolKeys(id).parsed, typeof parsed === "string" ? parsed : JSON.stringify(parsed));
     },
 
     async parsed(id) {
-      const json = await send<string | null>("get", spoolKeys(id).parsed);
+      const json = await redis.get(spoolKeys(id).parsed);
       return json === null ? undefined : parsedMessageSchema.parse(JSON.parse(json));
     },
 
@@ -134,7 +138,7 @@ export function redisSpool(redis: Redis): Spool {
       await Promise.all(
         ids.flatMap((id) => {
           const keys = spoolKeys(id);
-          return [send("unlink", keys.chunks, keys.parsed), send("zrem", keys.spooled, id)];
+          return [redis.unlink(keys.chunks, keys.parsed), redis.zrem(keys.spooled, id)];
         }),
       );
     },
@@ -180,15 +184,15 @@ async function* chunksOf(redis: Redis, id: MessageId): AsyncGenerator<Buffer> {
 
 class RedisDraft implements Draft {
   readonly id: MessageId;
-  private readonly sendCommand: Send;
+  private readonly redis: Redis & SpoolCommands;
   private readonly keys: ReturnType<typeof spoolKeys>;
   private pending: Uint8Array[] = [];
   private pendingOctets = 0;
   private sentChunks = 0;
   private octets = 0;
 
-  constructor(send: Send, id: MessageId) {
-    this.sendCommand = send;
+  constructor(redis: Redis & SpoolCommands, id: MessageId) {
+    this.redis = redis;
     this.id = id;
     this.keys = spoolKeys(id);
   }
@@ -213,21 +217,14 @@ class RedisDraft implements Draft {
     this.pending = [];
     this.pendingOctets = 0;
     this.sentChunks++;
-    const count = await this.sendCommand<number>(
-      "spoolAppend",
-      this.keys.chunks,
-      this.keys.octets,
-      chunk,
-      draftTtl,
-    );
+    const count = await this.redis.spoolAppend(this.keys.chunks, this.keys.octets, chunk, draftTtl);
     if (count !== this.sentChunks) {
       throw new TemporaryFailure(`spool of ${this.id}: sent ${this.sentChunks} chunks, Redis has ${count}`);
     }
   }
 
   async commit(manifest: Manifest, alongside: readonly Command[]): Promise<void> {
-    await this.sendCommand(
-      "spoolCommit",
+    await this.redis.spoolCommit(
       this.keys.chunks,
       this.keys.octets,
       this.keys.manifest,
@@ -245,6 +242,6 @@ class RedisDraft implements Draft {
   async abort(): Promise<void> {
     this.pending = [];
     if (this.sentChunks === 0) return;
-    await this.sendCommand("unlink", this.keys.chunks, this.keys.octets).catch(() => {});
+    await this.redis.unlink(this.keys.chunks, this.keys.octets).catch(() => {});
   }
 }

@@ -1,5 +1,4 @@
-import type { MessageId } from "@millrace/mail";
-import type { JournalEntry } from "@millrace/mailstore";
+import type { JournalEntry, MessageId } from "@millrace/mail";
 import type { Command } from "commander";
 import { parseId, type Reading, unknownMessage, withReading } from "./reading.ts";
 import { colour, duration, print, printable, printJson } from "./terminal.ts";

@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { JournalEntry } from "@millrace/mail";
 import { type Manifest, newMessageId, routeSchema, type Target } from "@millrace/mail";
-import type { JournalEntry } from "@millrace/mailstore";
 import {
   defineWorker,
   type Intake,

@@ -9,13 +9,14 @@ await runService("parse", async ({ config, log }) => {
   const pipeline = await openPipeline(config, log);
   const threads = openParseThreads({
     redisUrl,
+    spool: pipeline.spool,
     threads: settings.PARSE_CONCURRENCY,
     timeout: settings.PARSE_TIMEOUT_SECONDS * 1_000,
     heapMb: settings.PARSE_HEAP_MB,
     limits: { ...defaultParseLimits, maxTextBytes: settings.PARSE_MAX_TEXT_BYTES },
   });
-  // More jobs in hand than threads, so that none of these waits while another job is recorded.
-  const concurrency = 4 * settings.PARSE_CONCURRENCY;
+  // Many more jobs in hand than threads: most of a job is waiting for Redis, before its parsing and after it.
+  const concurrency = 32 * settings.PARSE_CONCURRENCY;
   const worker = await startWorker(parseWorker({ threads, spool: pipeline.spool, concurrency }), pipeline);
   return {
     async stop() {

@@ -14,20 +14,21 @@ export interface ThreadData {
 
 export interface ParseTask {
   id: MessageId;
-  /** Octets of the body in the spool. */
-  size: number;
+  /** The body, when it is small; a large one is streamed from the spool, and the result put there. */
+  raw: Uint8Array | undefined;
   clock: ParseClock;
 }
 
 /** Errors lose their class between threads, so the ends that are expected are values. */
 export type ParseOutcome =
-  | { is: "parsed"; defects: DefectCode[] }
+  | {
+      is: "parsed";
+      defects: DefectCode[] /** The parsed message, unless it is in the spool already. */;
+      json?: string;
+    }
   | { is: "failed"; reason: string }
   | { is: "not-spooled" }
   | { is: "spool-trouble"; reason: string };
-
-/** Octets up to which a body is fetched in one piece. */
-const onePiece = 1_048_576;
 
 const { redisUrl, limits } = workerData as ThreadData;
 const spool = redisSpool(patientRedis(redisUrl));
@@ -35,11 +36,8 @@ const spool = redisSpool(patientRedis(redisUrl));
 /** Something went wrong with the spool, not with the message. */
 class SpoolTrouble extends Error {}
 
-/**
- * Parses a message of the spool and puts the result there: neither crosses over to another thread.
- * Runs in a thread of its own; never throws.
- */
-export default async function parseInThread({ id, size, clock }: ParseTask): Promise<ParseOutcome> {
+/** Parses one message. Runs in a thread of its own; never throws. */
+export default async function parseInThread({ id, raw, clock }: ParseTask): Promise<ParseOutcome> {
   startClock(clock);
   const fromSpool = async <T>(step: () => Promise<T>): Promise<T> => {
     try {
@@ -57,18 +55,22 @@ export default async function parseInThread({ id, size, clock }: ParseTask): Pro
     }
   }
   try {
-    const raw =
-      size <= onePiece
-        ? await fromSpool(() => spool.read(id))
-        : Readable.from(chunks(), { objectMode: false });
-    const parsed = await parseMessage(raw, limits);
+    const source = raw ? bufferOf(raw) : Readable.from(chunks(), { objectMode: false });
+    const parsed = await parseMessage(source, limits);
+    const defects = parsed.defects.map(({ code }) => code);
+    if (raw) return { is: "parsed", defects, json: JSON.stringify(parsed) };
     await fromSpool(() => spool.putParsed(id, parsed));
-    return { is: "parsed", defects: parsed.defects.map(({ code }) => code) };
+    return { is: "parsed", defects };
   } catch (error) {
     if (!(error instanceof SpoolTrouble)) return { is: "failed", reason: reasonOf(error) };
     if (error.cause instanceof NotSpooled) return { is: "not-spooled" };
     return { is: "spool-trouble", reason: reasonOf(error.cause) };
   }
+}
+
+/** Crossing between threads makes a plain array of a Buffer. */
+function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
 }
 
 function reasonOf(error: unknown): string {

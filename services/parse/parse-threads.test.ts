@@ -34,6 +34,7 @@ after(async () => {
 function open(options: Partial<ThreadOptions> = {}): ParseThreads {
   const threads = openParseThreads({
     redisUrl: server.url,
+    spool,
     threads: 2,
     timeout,
     heapMb: 128,

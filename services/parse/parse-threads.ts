@@ -1,6 +1,6 @@
 import { type DefectCode, type MessageId, TemporaryFailure } from "@millrace/mail";
 import type { ParseLimits } from "@millrace/mime";
-import { NotSpooled } from "@millrace/spool";
+import { NotSpooled, type Spool } from "@millrace/spool";
 import { Piscina } from "piscina";
 import { clockStarted, newParseClock, timeUsed } from "./parse-clock.ts";
 import type { ParseOutcome, ParseTask, ThreadData } from "./parse-thread.ts";
@@ -29,7 +29,9 @@ export interface ParseThreads {
 
 export interface ThreadOptions {
   redisUrl: string;
-  /** Threads, each with one message at a time and a Redis connection of its own. */
+  /** The spool of this process, for small bodies; threads open one of their own for large ones. */
+  spool: Spool;
+  /** Threads, each with one message at a time. */
   threads: number;
   /** Milliseconds one message may take; waiting for a thread or for Redis does not count. */
   timeout: number;
@@ -40,8 +42,14 @@ export interface ThreadOptions {
   file?: URL;
 }
 
+/**
+ * Octets up to which a body is read, and its parsed message written, by this thread: while one message is parsed
+ * the next are on their way, and no parser thread ever waits for Redis.
+ */
+const inOnePiece = 262_144;
+
 export function openParseThreads(options: ThreadOptions): ParseThreads {
-  const { redisUrl, threads, timeout, heapMb, limits } = options;
+  const { redisUrl, spool, threads, timeout, heapMb, limits } = options;
   const pool = new Piscina<ParseTask, ParseOutcome>({
     filename: (options.file ?? new URL("./parse-thread.ts", import.meta.url)).href,
     minThreads: threads,
@@ -50,14 +58,15 @@ export function openParseThreads(options: ThreadOptions): ParseThreads {
     // A thread that sleeps on an atomic does not hear from its Redis connection.
     atomics: "disabled",
     recordTiming: false,
-    resourceLimits: { maxOldGenerationSizeMb: heapMb },
+    // A young generation that holds several messages: with the default, most of a thread's time is collecting.
+    resourceLimits: { maxOldGenerationSizeMb: heapMb, maxYoungGenerationSizeMb: 48 },
     workerData: { redisUrl, limits } satisfies ThreadData,
   });
   // A thread that dies without a task is replaced when the next one comes.
   pool.on("error", () => {});
   let closed = false;
 
-  const run = async (id: MessageId, size: number, signal: AbortSignal | undefined) => {
+  const run = async (task: Omit<ParseTask, "clock">, signal: AbortSignal | undefined) => {
     const clock = newParseClock();
     const watch = new AbortController();
     const end = () => watch.abort(signal?.reason);
@@ -69,7 +78,7 @@ export function openParseThreads(options: ThreadOptions): ParseThreads {
     };
     let timer = setTimeout(check, timeout);
     try {
-      return await pool.run({ id, size, clock }, { signal: watch.signal });
+      return await pool.run({ ...task, clock }, { signal: watch.signal });
     } catch (error) {
       if (watch.signal.aborted) throw watch.signal.reason;
       const { code, message } = error as Error & { code?: string };
@@ -83,6 +92,15 @@ export function openParseThreads(options: ThreadOptions): ParseThreads {
     }
   };
 
+  const fromSpool = async <T>(step: () => Promise<T>): Promise<T> => {
+    try {
+      return await step();
+    } catch (cause) {
+      if (cause instanceof NotSpooled) throw cause;
+      throw new TemporaryFailure(`spool: ${(cause as Error).message}`, { cause });
+    }
+  };
+
   return {
     timeout,
 
@@ -90,10 +108,15 @@ export function openParseThreads(options: ThreadOptions): ParseThreads {
       signal?.throwIfAborted();
       // The pool would start new threads even now.
       if (closed) throw new TemporaryFailure("no parser thread: they are closed");
-      const outcome = await run(id, size, signal);
+      const raw = size <= inOnePiece ? await fromSpool(() => spool.read(id)) : undefined;
+      signal?.throwIfAborted();
+      const outcome = await run({ id, raw }, signal);
       switch (outcome.is) {
-        case "parsed":
+        case "parsed": {
+          const { json } = outcome;
+          if (json !== undefined) await fromSpool(() => spool.putParsed(id, json));
           return outcome.defects;
+        }
         case "failed":
           throw new ParserGaveUp(`error: ${outcome.reason}`);
         case "not-spooled":

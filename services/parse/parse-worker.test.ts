@@ -38,6 +38,7 @@ before(async () => {
   pipeline = await openPipeline({ redisUrl: server.url, paths }, log);
   threads = openParseThreads({
     redisUrl: server.url,
+    spool: pipeline.spool,
     threads: 2,
     timeout: 1_500,
     heapMb: 128,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { JournalEntry } from "@millrace/mail";
 import { newMessageId } from "@millrace/mail";
-import type { JournalEntry } from "../journal-entry.ts";
 import { journalWriter, type SuiteContext } from "./fixtures.ts";
 
 /** The journal for good. */

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
+import type { JournalEntry } from "@millrace/mail";
 import { emptyParsedMessage, type MessageId, newMessageId, type ParsedMessage } from "@millrace/mail";
-import type { JournalEntry } from "../journal-entry.ts";
 import type { MailStore, StoreItem } from "../mail-store.ts";
 
 /** A place for one store, empty at first. */

@@ -8,7 +8,9 @@ export interface ProcessSpec {
   /** Path of its main file. */
   file: string;
   /** Beside our own environment. */
-  env?: Record<string, string>;
+  env: Record<string, string>;
+  /** Options of Node itself. */
+  nodeOptions?: string[];
 }
 
 export interface Supervised {
@@ -63,6 +65,7 @@ export function supervise(
     const startedAt = performance.now();
     const started = fork(spec.file, {
       env: childEnvironment(spec.env),
+      execArgv: spec.nodeOptions ?? [],
       stdio: ["ignore", inherit ? 2 : "pipe", inherit ? "inherit" : "pipe", "ipc"],
     });
     child = started;

@@ -1,4 +1,5 @@
 import { mkdirSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import {
   type Config,
@@ -18,6 +19,9 @@ import { type ProcessSpec, StartFailed, type Supervised, supervise } from "./sup
 
 /** Milliseconds a process has to end in order: more than the longest commit and the longest hand-back. */
 const stopWithin = 25_000;
+
+/** An edge's octets live for the length of a write: a large young generation would only keep them longer. */
+const edgeNodeOptions = ["--max-semi-space-size=8"];
 
 export function addUpCommand(program: Command): void {
   program
@@ -83,7 +87,9 @@ async function up(options: { edges: number }): Promise<void> {
 function processSpecs(config: Config, edges: number): ProcessSpec[] {
   const main = (service: string) => fileURLToPath(new URL(`../../${service}/main.ts`, import.meta.url));
   const { SMTP_PORT } = config.settings;
-  const specs: ProcessSpec[] = ["parse", "store", "deliver"].map((name) => ({ name, file: main(name) }));
+  // Stripped and compiled sources are kept: a process starts in half the time, and is tens of megabytes lighter.
+  const env = { NODE_COMPILE_CACHE: join(config.paths.data, "cache") };
+  const specs: ProcessSpec[] = ["parse", "store", "deliver"].map((name) => ({ name, file: main(name), env }));
   for (let i = 0; i < edges; i++) {
     const port = SMTP_PORT === 0 ? 0 : SMTP_PORT + i;
     if (port > 65_535)
@@ -91,12 +97,13 @@ function processSpecs(config: Config, edges: number): ProcessSpec[] {
     specs.push({
       name: edges === 1 ? "edge" : `edge-${i + 1}`,
       file: main("edge"),
-      env: { SMTP_PORT: String(port) },
+      env: { ...env, SMTP_PORT: String(port) },
+      nodeOptions: edgeNodeOptions,
     });
   }
   // Only webhooks carry links, and only the console serves them.
   const links = config.routes.some((route) => route.to.some((target) => "webhook" in target));
-  if (links) specs.push({ name: "console", file: main("console") });
+  if (links) specs.push({ name: "console", file: main("console"), env });
   return specs;
 }
 

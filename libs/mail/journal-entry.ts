@@ -1,5 +1,5 @@
-import { type MessageId, messageIdSchema } from "@millrace/mail";
 import { z } from "zod";
+import { type MessageId, messageIdSchema } from "./message-id.ts";
 
 /**
  * One fact about one message. `event` is an event's name (`message.received`, `delivery.succeeded`, a worker's
