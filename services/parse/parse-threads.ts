@@ -58,8 +58,7 @@ export function openParseThreads(options: ThreadOptions): ParseThreads {
     // A thread that sleeps on an atomic does not hear from its Redis connection.
     atomics: "disabled",
     recordTiming: false,
-    // A young generation that holds several messages: with the default, most of a thread's time is collecting.
-    resourceLimits: { maxOldGenerationSizeMb: heapMb, maxYoungGenerationSizeMb: 48 },
+    resourceLimits: { maxOldGenerationSizeMb: heapMb },
     workerData: { redisUrl, limits } satisfies ThreadData,
   });
   // A thread that dies without a task is replaced when the next one comes.

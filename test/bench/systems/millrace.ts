@@ -36,10 +36,12 @@ export async function startEdge(): Promise<Edge> {
     await installation.up();
     await installation.remove();
     const { PATH = "", HOME = "" } = process.env;
-    const edge = fork(resolve(import.meta.dirname, "../../../services/edge/main.ts"), {
+    const edge = fork(resolve(import.meta.dirname, "../../../services/cli/bin/millrace.mjs"), ["edge"], {
       cwd: folder,
       env: { PATH, HOME, REDIS_URL: redis.url, SMTP_PORT: "0", LOG_LEVEL: "warn" },
       stdio: ["ignore", "ignore", "inherit", "ipc"],
+      // As `millrace up` starts it.
+      execArgv: ["--max-semi-space-size=4"],
     });
     const { port } = await message(edge, "ready");
     return {
