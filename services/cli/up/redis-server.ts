@@ -120,7 +120,9 @@ async function answers(url: string): Promise<boolean> {
     return (await probe.ping()) === "PONG";
   } catch (error) {
     // It is there and reads its files: not an answer yet, but no reason to start a second one either.
-    return /LOADING/.test((error as Error).message) ? (await sleep(50), answers(url)) : false;
+    if (!/LOADING/.test((error as Error).message)) return false;
+    await sleep(50);
+    return answers(url);
   } finally {
     probe.disconnect();
   }
