@@ -53,6 +53,29 @@ export class Installation {
     }
   }
 
+  /** Starts a command that goes on, such as `worker`; it shares what `up` runs. */
+  start(args: string[]): { output(): string; stop(): Promise<void> } {
+    const child = spawn(process.execPath, [command, ...args], {
+      cwd: this.folder,
+      env: { ...this.env, LOG_LEVEL: "info" },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let output = "";
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on("data", (data: Buffer) => {
+        output += data.toString();
+      });
+    }
+    return {
+      output: () => output,
+      async stop() {
+        if (child.exitCode !== null) return;
+        child.kill("SIGTERM");
+        await once(child, "exit");
+      },
+    };
+  }
+
   async json<T>(...args: string[]): Promise<T> {
     const { stdout, stderr, status } = await this.run([...args, "--json"]);
     if (status !== 0) throw new Error(`millrace ${args.join(" ")}: status ${status}: ${stderr}`);

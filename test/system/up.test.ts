@@ -3,7 +3,7 @@ import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import type { MessageSummary } from "@millrace/mailstore";
@@ -75,6 +75,33 @@ describe("a newcomer's first minutes", () => {
     });
     assert.equal(status, 0);
     assert.match(stdout.toString(), /^250 2\.0\.0 Ok: queued as /);
+  });
+
+  test("a worker of one's own gets every message from its first start on, also those of its absence", async () => {
+    const file = resolve(import.meta.dirname, "../fixtures/count-words.ts");
+    const send = (text: string) =>
+      millrace.run(["send", "--to", "words@example.com", "--text", text], {
+        SMTP_PORT: String(millrace.port),
+      });
+    const counted = (output: string) =>
+      [...output.matchAll(/"words":(\d+)/g)].map(([, words]) => Number(words));
+
+    const first = millrace.start(["worker", file]);
+    await until(() => first.output().includes('"msg":"ready"'));
+    await send("one two three");
+    await until(() => counted(first.output()).length === 1);
+    await first.stop();
+    await send("four five six seven");
+    const second = millrace.start(["worker", file]);
+    await until(() => counted(second.output()).length === 1);
+    await second.stop();
+    assert.deepEqual([counted(first.output()), counted(second.output())], [[3], [4]]);
+    const wrong = await millrace.run(["worker", "./no-such-worker.ts"]);
+    assert.match(
+      wrong.stderr,
+      /no-such-worker.ts is neither a built-in worker \(parse, store, deliver\) nor a file/,
+    );
+    assert.notEqual(wrong.status, 0);
   });
 
   test("a second `up` in the same folder says who is there", async () => {
