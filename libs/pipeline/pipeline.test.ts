@@ -391,6 +391,55 @@ scenario(
   },
 );
 
+scenario("a dead letter from before its body was freed does not keep a message open", async () => {
+  await start({
+    name: uniqueName(),
+    on: "message.received",
+    handle() {
+      throw new PermanentFailure("never");
+    },
+  });
+  const id = await accept();
+  await until(async () => [...(await pipeline.ledger.unitsOf(id)).values()].some(({ dead }) => dead));
+  await pipeline.redis.zadd("millrace:{0}:open", 1, id);
+  await reconcile(pipeline, 0);
+  assert.equal(await pipeline.ledger.openCount(), 1, "its body is only in the spool");
+  await pipeline.spool.free([id]);
+  await reconcile(pipeline, 0);
+  assert.equal(await pipeline.ledger.openCount(), 0);
+});
+
+scenario("what an interrupted run has kept is not done again", async () => {
+  const name = uniqueName();
+  const heard: unknown[] = [];
+  let reached = false;
+  await start({ name: uniqueName(), on: "note", handle: (event) => void heard.push(event.data) });
+  const first = await start({
+    name,
+    on: "message.received",
+    emits: { note: z.object({ n: z.number() }) },
+    async handle(_event, ctx) {
+      ctx.emit("note", { n: 1 });
+      ctx.progress({ left: 1 });
+      reached = true;
+      await new Promise((_, reject) =>
+        ctx.signal.addEventListener("abort", () => reject(new Error("broken off"))),
+      );
+    },
+  });
+  await accept();
+  await until(() => reached);
+  await first.stop();
+  const seen: unknown[] = [];
+  await start({
+    name,
+    on: "message.received",
+    handle: (event, ctx) => void seen.push([event.data, ctx.attempt]),
+  });
+  await until(() => seen.length === 1 && heard.length === 1);
+  assert.deepEqual(seen, [[{ left: 1 }, 1]]);
+});
+
 scenario("scripts that Redis has forgotten are sent again", async () => {
   let runs = 0;
   await start({ name: uniqueName(), on: "message.received", handle: () => void runs++ });

@@ -73,12 +73,14 @@ export async function reconcile(pipeline: Pipeline, position: number): Promise<n
 async function openUnits(pipeline: Pipeline, id: string): Promise<UnitRef[]> {
   const { ledger, log } = pipeline;
   const units = await ledger.unitsOf(id);
-  if (units.size > 0)
-    return [...units].filter(([, { dead }]) => !dead).map(([unit]) => ({ message: id, unit }));
+  const open = [...units].filter(([, { dead }]) => !dead);
+  if (open.length > 0) return open.map(([unit]) => ({ message: id, unit }));
   if (!(await pipeline.spool.has(id))) {
+    // What is left are dead letters from before its body was freed; those are in the journal.
     await ledger.close(id);
     return [];
   }
+  if (units.size > 0) return [];
   // Its body is here and nobody has work for it: a subscriber was missing when an event was published.
   log.warn({ message: id }, "had no work left and is not stored, starting again");
   const opens = unitsFor(pipeline, [{ event: "message.received", key: undefined, data: {} }], Date.now());

@@ -113,6 +113,14 @@ export async function startWorker(
     });
   };
 
+  /** What an interrupted run had already done is not done again by the next one. */
+  const keepProgress = async (ref: UnitRef, unit: Unit, run: Run, started: number): Promise<void> => {
+    if (!run.kept) return;
+    const { data, emissions } = run.kept;
+    const rest = { outcome: "deferred" as const, unit: { ...unit, data } };
+    await settle(ref, { ...rest, ...outcome(run, emissions, started) });
+  };
+
   const processJob = async (job: Job<JobData>, token: string | undefined): Promise<void> => {
     const { message, unit: name } = jobDataSchema.parse(job.data);
     const ref = { message, unit: name };
@@ -135,6 +143,7 @@ export async function startWorker(
       await settle(ref, { outcome: "done", ...outcome(run, run.emissions, started, doneEntry(run, ref)) });
     } catch (error) {
       if (error instanceof Interrupted) {
+        await keepProgress(ref, unit, run, started);
         await job.moveToWait(token);
         run.ctx.log.info({ job: name }, "handed back");
         throw new WaitingError();
