@@ -3,7 +3,7 @@ import { batched } from "@millrace/spool";
 import { type Job, Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import { jobKey, queuePrefix } from "./keys.ts";
-import { type JobData, jobIdOf, type UnitRef, workerOf } from "./unit.ts";
+import { type JobData, jobDataSchema, jobIdOf, type UnitRef, workerOf } from "./unit.ts";
 
 /** How many jobs of a worker wait, run, are due later, or were buried by BullMQ itself. */
 export interface QueueCounts {
@@ -50,7 +50,9 @@ export function openQueues(redis: Redis): Queues {
   const addJobs = async (worker: string, refs: readonly UnitRef[]): Promise<void> => {
     const queue = queueOf(worker);
     // Not addBulk: it takes the scripts for known, and making its pipeline costs more than it saves.
-    await Promise.all(refs.map((ref) => queue.add(worker, { v: 1, ...ref }, { jobId: jobIdOf(ref) })));
+    await Promise.all(
+      refs.map((ref) => queue.add(worker, jobDataSchema.parse({ v: 1, ...ref }), { jobId: jobIdOf(ref) })),
+    );
   };
   const wakeBatch = batched<UnitRef, undefined>(async (refs) => {
     for (const [worker, group] of Map.groupBy(refs, (ref) => workerOf(ref.unit))) {
