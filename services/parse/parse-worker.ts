@@ -34,6 +34,10 @@ export function parseWorker(deps: {
     on: "message.received",
     concurrency,
     timeout: threads.timeout + waitingAllowed,
+    // What is tried again is trouble with Redis or with threads, never the message: there is no last attempt, and
+    // after `crashesAllowed` no crash that could be its doing. A dead letter here would keep mail from its way.
+    retry: { attempts: Number.MAX_SAFE_INTEGER, firstDelay: 500, maxDelay: 60_000 },
+    maxCrashes: Number.MAX_SAFE_INTEGER,
     async handle(_event, ctx) {
       if (ctx.crashes >= crashesAllowed) {
         return goOnUnparsed(ctx, `crash: ${ctx.crashes} processes died with this message in hand`);
