@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
+import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { TemporaryFailure } from "@millrace/mail";
 import { migrate, schemaVersion, versionOf } from "./schema.ts";
 
@@ -101,4 +101,23 @@ function expectKnownVersion(db: DatabaseSync, path: string): void {
 
 function isBusy(error: unknown): boolean {
   return error instanceof Error && "errcode" in error && busyCodes.has(Number(error.errcode));
+}
+
+/** Statements of one connection, each prepared once; its text is the key. */
+export class Statements {
+  private readonly db: DatabaseSync;
+  private readonly prepared = new Map<string, StatementSync>();
+
+  constructor(db: DatabaseSync) {
+    this.db = db;
+  }
+
+  get(sql: string): StatementSync {
+    let statement = this.prepared.get(sql);
+    if (!statement) {
+      statement = this.db.prepare(sql);
+      this.prepared.set(sql, statement);
+    }
+    return statement;
+  }
 }

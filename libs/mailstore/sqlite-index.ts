@@ -1,4 +1,4 @@
-import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
+import type { DatabaseSync, SQLOutputValue } from "node:sqlite";
 import {
   type Manifest,
   type MessageId,
@@ -14,6 +14,7 @@ import { blobSize } from "./blob-draft.ts";
 import { messageState } from "./delivery-projection.ts";
 import type { DeliveryStatus, ListQuery, MessageSummary, StoreItem } from "./mail-store.ts";
 import { type SearchableWords, searchableWords, searchQuery } from "./search-query.ts";
+import { Statements } from "./sqlite-connection.ts";
 
 type Row = Record<string, SQLOutputValue>;
 
@@ -26,11 +27,10 @@ const summaryColumns =
 
 /** The messages in SQLite: rows for lists and lookups, and the words they are found by. */
 export class SqliteIndex {
-  private readonly db: DatabaseSync;
-  private readonly statements = new Map<string, StatementSync>();
+  private readonly statements: Statements;
 
   constructor(db: DatabaseSync) {
-    this.db = db;
+    this.statements = new Statements(db);
   }
 
   /** Adds those messages that are not there yet. To be run in a transaction. */
@@ -41,23 +41,23 @@ export class SqliteIndex {
     for (const { manifest, parsed } of sorted) {
       const place = this.insertMessage(manifest, parsed);
       if (place === undefined) continue;
-      this.statement("INSERT INTO contents VALUES (?, ?, ?)").run(
-        place,
-        JSON.stringify(manifest),
-        JSON.stringify(parsed),
-      );
+      this.statements
+        .get("INSERT INTO contents VALUES (?, ?, ?)")
+        .run(place, JSON.stringify(manifest), JSON.stringify(parsed));
       // Its parsing may have been a dead letter before, when nobody could know sender and subject.
-      this.statement("UPDATE dead_letters SET sender = ?, recipients = ?, subject = ? WHERE message = ?").run(
-        manifest.envelope.from,
-        JSON.stringify(manifest.envelope.recipients),
-        parsed.subject,
-        manifest.id,
-      );
+      this.statements
+        .get("UPDATE dead_letters SET sender = ?, recipients = ?, subject = ? WHERE message = ?")
+        .run(
+          manifest.envelope.from,
+          JSON.stringify(manifest.envelope.recipients),
+          parsed.subject,
+          manifest.id,
+        );
       added.push({ place, words: searchableWords(manifest, parsed) });
     }
     // Behind all other statements: one with a trigger between two of these would make the full-text index write
     // a segment for every single message, and merging those takes longer than everything else together.
-    const insertWords = this.statement(
+    const insertWords = this.statements.get(
       "INSERT INTO words (rowid, subject, addresses, text) VALUES (?, ?, ?, ?)",
     );
     for (const { place, words } of added) insertWords.run(place, words.subject, words.addresses, words.text);
@@ -67,55 +67,57 @@ export class SqliteIndex {
   private insertMessage(manifest: Manifest, parsed: ParsedMessage): bigint | undefined {
     const first = placeOf(manifest.id);
     // Entries of the journal may have come before the row.
-    const targets = this.statement("SELECT state FROM deliveries WHERE message = ?").all(manifest.id);
-    const row = this.statement(
-      `INSERT INTO messages VALUES (
+    const targets = this.statements.get("SELECT state FROM deliveries WHERE message = ?").all(manifest.id);
+    const row = this.statements
+      .get(
+        `INSERT INTO messages VALUES (
          coalesce((SELECT max(place) + 1 FROM messages WHERE place >= :first AND place < :end), :first),
          :id, :received, :sender, :recipients, :subject, :size, :blobSize, :sha256, :state, :defects
        ) ON CONFLICT (id) DO NOTHING RETURNING place`,
-    ).get({
-      first,
-      end: first + (1n << placeBits),
-      id: manifest.id,
-      received: manifest.receivedAt,
-      sender: manifest.envelope.from,
-      recipients: JSON.stringify(manifest.envelope.recipients),
-      subject: parsed.subject,
-      size: manifest.size,
-      blobSize: blobSize(manifest),
-      sha256: manifest.sha256,
-      state: messageState(targets.map((target) => target.state as DeliveryStatus["state"])),
-      defects: JSON.stringify(parsed.defects.map((defect) => defect.code)),
-    });
+      )
+      .get({
+        first,
+        end: first + (1n << placeBits),
+        id: manifest.id,
+        received: manifest.receivedAt,
+        sender: manifest.envelope.from,
+        recipients: JSON.stringify(manifest.envelope.recipients),
+        subject: parsed.subject,
+        size: manifest.size,
+        blobSize: blobSize(manifest),
+        sha256: manifest.sha256,
+        state: messageState(targets.map((target) => target.state as DeliveryStatus["state"])),
+        defects: JSON.stringify(parsed.defects.map((defect) => defect.code)),
+      });
     return row?.place as bigint | undefined;
   }
 
   has(id: MessageId): boolean {
-    return this.statement("SELECT 1 FROM messages WHERE id = ?").get(id) !== undefined;
+    return this.statements.get("SELECT 1 FROM messages WHERE id = ?").get(id) !== undefined;
   }
 
   manifest(id: MessageId): Manifest | undefined {
-    const row = this.statement(
-      "SELECT manifest FROM contents WHERE place = (SELECT place FROM messages WHERE id = ?)",
-    ).get(id);
+    const row = this.statements
+      .get("SELECT manifest FROM contents WHERE place = (SELECT place FROM messages WHERE id = ?)")
+      .get(id);
     return row && manifestSchema.parse(JSON.parse(String(row.manifest)));
   }
 
   parsed(id: MessageId): ParsedMessage | undefined {
-    const row = this.statement(
-      "SELECT parsed FROM contents WHERE place = (SELECT place FROM messages WHERE id = ?)",
-    ).get(id);
+    const row = this.statements
+      .get("SELECT parsed FROM contents WHERE place = (SELECT place FROM messages WHERE id = ?)")
+      .get(id);
     return row && parsedMessageSchema.parse(JSON.parse(String(row.parsed)));
   }
 
   summary(id: MessageId): MessageSummary | undefined {
-    const row = this.statement(`SELECT ${summaryColumns} FROM messages m WHERE id = ?`).get(id);
+    const row = this.statements.get(`SELECT ${summaryColumns} FROM messages m WHERE id = ?`).get(id);
     return row && summaryOf(row);
   }
 
   /** Octets the message's blob must have; undefined when there is no such message. */
   blobSize(id: MessageId): number | undefined {
-    const row = this.statement("SELECT blob_size FROM messages WHERE id = ?").get(id);
+    const row = this.statements.get("SELECT blob_size FROM messages WHERE id = ?").get(id);
     return row && Number(row.blob_size);
   }
 
@@ -145,9 +147,9 @@ export class SqliteIndex {
       parameters.push(state);
     }
     const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
-    const rows = this.statement(
-      `SELECT ${summaryColumns} FROM ${from} ${where} ORDER BY ${place} DESC`,
-    ).iterate(...parameters);
+    const rows = this.statements
+      .get(`SELECT ${summaryColumns} FROM ${from} ${where} ORDER BY ${place} DESC`)
+      .iterate(...parameters);
     return newestFirst(rows, limit, before).map(summaryOf);
   }
 
@@ -156,20 +158,10 @@ export class SqliteIndex {
       MessageState,
       number
     >;
-    for (const row of this.statement("SELECT state, messages FROM state_counts").all()) {
+    for (const row of this.statements.get("SELECT state, messages FROM state_counts").all()) {
       counts[row.state as MessageState] = Number(row.messages);
     }
     return counts;
-  }
-
-  /** Prepared once; the text is the key. */
-  private statement(sql: string): StatementSync {
-    let statement = this.statements.get(sql);
-    if (!statement) {
-      statement = this.db.prepare(sql);
-      this.statements.set(sql, statement);
-    }
-    return statement;
   }
 }
 

@@ -1,4 +1,4 @@
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import type { JournalEntry, MessageId } from "@millrace/mail";
 import {
   applyEntry,
@@ -9,18 +9,18 @@ import {
   type TargetRow,
 } from "./delivery-projection.ts";
 import type { DeliveryStatus } from "./mail-store.ts";
+import { Statements } from "./sqlite-connection.ts";
 
 /** The journal for good in SQLite, and what follows from it: deliveries, dead letters, states. */
 export class SqliteJournal {
-  private readonly db: DatabaseSync;
-  private readonly statements = new Map<string, StatementSync>();
+  private readonly statements: Statements;
 
   constructor(db: DatabaseSync) {
-    this.db = db;
+    this.statements = new Statements(db);
   }
 
   cursor(): string {
-    return String(this.statement("SELECT value FROM meta WHERE key = 'cursor'").get()?.value);
+    return String(this.statements.get("SELECT value FROM meta WHERE key = 'cursor'").get()?.value);
   }
 
   /** Takes over what lies behind the cursor. To be run in a transaction. */
@@ -43,11 +43,12 @@ export class SqliteJournal {
       if (job) this.keepDeadLetter(entry, job);
     }
     for (const [id, message] of touched) this.write(id, message);
-    this.statement("UPDATE meta SET value = ? WHERE key = 'cursor'").run(cursor);
+    this.statements.get("UPDATE meta SET value = ? WHERE key = 'cursor'").run(cursor);
   }
 
   entries(message: MessageId): JournalEntry[] {
-    return this.statement("SELECT * FROM journal WHERE message = ? ORDER BY seq_ms, seq_n")
+    return this.statements
+      .get("SELECT * FROM journal WHERE message = ? ORDER BY seq_ms, seq_n")
       .all(message)
       .map((row) => ({
         seq: `${row.seq_ms}-${row.seq_n}`,
@@ -74,7 +75,8 @@ export class SqliteJournal {
   }
 
   private targets(message: MessageId): Map<string, TargetRow> {
-    const rows = this.statement("SELECT * FROM deliveries WHERE message = ? ORDER BY label, target")
+    const rows = this.statements
+      .get("SELECT * FROM deliveries WHERE message = ? ORDER BY label, target")
       .all(message)
       .map((row) => ({
         target: String(row.target),
@@ -90,17 +92,19 @@ export class SqliteJournal {
 
   private insert(entry: JournalEntry): void {
     const [ms, n] = parseSeq(entry.seq);
-    this.statement("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)").run(
-      entry.message,
-      ms,
-      n,
-      Math.round(entry.at),
-      entry.event,
-      entry.worker,
-      entry.attempt ?? null,
-      entry.ms ?? null,
-      JSON.stringify(entry.data),
-    );
+    this.statements
+      .get("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+      .run(
+        entry.message,
+        ms,
+        n,
+        Math.round(entry.at),
+        entry.event,
+        entry.worker,
+        entry.attempt ?? null,
+        entry.ms ?? null,
+        JSON.stringify(entry.data),
+      );
   }
 
   private write(id: MessageId, { rows, changed }: TouchedMessage): void {
@@ -108,70 +112,62 @@ export class SqliteJournal {
     for (const target of changed) {
       const row = rows.get(target);
       if (!row) {
-        this.statement("DELETE FROM deliveries WHERE message = ? AND target = ?").run(id, target);
+        this.statements.get("DELETE FROM deliveries WHERE message = ? AND target = ?").run(id, target);
         continue;
       }
-      this.statement("INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?)").run(
-        id,
-        target,
-        row.label,
-        JSON.stringify([...row.recipients]),
-        row.state,
-        row.attempts,
-        row.lastAt,
-        row.lastReply,
-      );
+      this.statements
+        .get("INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+        .run(
+          id,
+          target,
+          row.label,
+          JSON.stringify([...row.recipients]),
+          row.state,
+          row.attempts,
+          row.lastAt,
+          row.lastReply,
+        );
     }
     const state = messageState(Array.from(rows.values(), (row) => row.state));
-    this.statement("UPDATE messages SET state = ? WHERE id = ? AND state <> ?").run(state, id, state);
+    this.statements.get("UPDATE messages SET state = ? WHERE id = ? AND state <> ?").run(state, id, state);
   }
 
   private keepDeadLetter(entry: JournalEntry, job: JobRecord): void {
     if (entry.event === "job.replayed") {
-      this.statement("DELETE FROM dead_letters WHERE message = ? AND worker = ? AND job = ?").run(
-        entry.message,
-        job.worker,
-        job.job,
-      );
+      this.statements
+        .get("DELETE FROM dead_letters WHERE message = ? AND worker = ? AND job = ?")
+        .run(entry.message, job.worker, job.job);
       return;
     }
-    const message = this.statement("SELECT sender, recipients, subject FROM messages WHERE id = ?").get(
-      entry.message,
-    );
+    const message = this.statements
+      .get("SELECT sender, recipients, subject FROM messages WHERE id = ?")
+      .get(entry.message);
     const { failure } = job;
-    this.statement(
-      `INSERT OR REPLACE INTO dead_letters
+    this.statements
+      .get(
+        `INSERT OR REPLACE INTO dead_letters
          (message, worker, job, at, attempts, target, label, class, code, error, permanent, status, reply,
           sender, recipients, subject)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    ).run(
-      entry.message,
-      job.worker,
-      job.job,
-      Math.round(entry.at),
-      job.attempts ?? entry.attempt ?? null,
-      job.target ?? null,
-      job.label ?? null,
-      failure.class,
-      failure.code ?? null,
-      failure.message,
-      failure.permanent ? 1 : 0,
-      failure.status ?? null,
-      failure.reply ?? null,
-      message?.sender ?? null,
-      job.recipients ? JSON.stringify(job.recipients) : (message?.recipients ?? null),
-      message?.subject ?? null,
-    );
-  }
-
-  /** Prepared once; the text is the key. */
-  private statement(sql: string): StatementSync {
-    let statement = this.statements.get(sql);
-    if (!statement) {
-      statement = this.db.prepare(sql);
-      this.statements.set(sql, statement);
-    }
-    return statement;
+      )
+      .run(
+        entry.message,
+        job.worker,
+        job.job,
+        Math.round(entry.at),
+        job.attempts ?? entry.attempt ?? null,
+        job.target ?? null,
+        job.label ?? null,
+        failure.class,
+        failure.code ?? null,
+        failure.message,
+        failure.permanent ? 1 : 0,
+        failure.status ?? null,
+        failure.reply ?? null,
+        message?.sender ?? null,
+        job.recipients ? JSON.stringify(job.recipients) : (message?.recipients ?? null),
+        message?.subject ?? null,
+      );
   }
 }
 

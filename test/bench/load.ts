@@ -2,7 +2,8 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { getuid } from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { command, end, freePort, listening } from "./system.ts";
+import { freePort } from "../support/free-port.ts";
+import { command, end, listening } from "./system.ts";
 
 /** What is sent: the same to each system. */
 export interface Load {

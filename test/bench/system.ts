@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { type AddressInfo, connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** A mail server that is being measured. It listens on 127.0.0.1. */
@@ -15,16 +15,6 @@ export interface System {
 /** A system that can't be measured on this machine; its message goes into the table. */
 export class NotInstalled extends Error {
   override name = "NotInstalled";
-}
-
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 /** Resolves when something accepts connections there. @throws when `child` ends first, or after 30 s */

@@ -2,11 +2,11 @@ import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
-import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
+import { freePort } from "./free-port.ts";
 
 const command = resolve(import.meta.dirname, "../../services/cli/bin/millrace.mjs");
 
@@ -160,16 +160,6 @@ export class Installation {
     for (const pid of this.pids("redis")) process.kill(pid, "SIGKILL");
     await rm(this.folder, { recursive: true, force: true, maxRetries: 5 });
   }
-}
-
-/** A port that was free a moment ago. One and the same must serve an edge and its successor. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 /** Waits for a condition. @throws when it does not come true in `within` milliseconds */

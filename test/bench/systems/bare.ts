@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
-import { end, freePort, listening, type System } from "../system.ts";
+import { freePort } from "../../support/free-port.ts";
+import { end, listening, type System } from "../system.ts";
 
 /** The ceiling: the SMTP library of our edge, discarding what it reads. */
 export async function startBareServer(): Promise<System> {

@@ -3,7 +3,8 @@ import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
-import { command, end, freePort, listening, NotInstalled, type System } from "../system.ts";
+import { freePort } from "../../support/free-port.ts";
+import { command, end, listening, NotInstalled, type System } from "../system.ts";
 
 const version = "3.3.4";
 

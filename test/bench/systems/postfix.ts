@@ -2,7 +2,8 @@ import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { getuid } from "node:process";
-import { command, freePort, listening, NotInstalled, type System } from "../system.ts";
+import { freePort } from "../../support/free-port.ts";
+import { command, listening, NotInstalled, type System } from "../system.ts";
 
 /** Postfix keeps accepted mail on hold, and so does only what a 250 asks of it; or it relays it to `sinkPort`. */
 export type PostfixTask = { hold: true } | { sinkPort: number };
