@@ -5,4 +5,4 @@ export type { DeliveryStatus, ListQuery, MailStore, MessageSummary, StoreItem } 
 export { NotStored, PartlyStored } from "./not-stored.ts";
 export { type MailStoreOptions, openMailStore } from "./open-mail-store.ts";
 export type { MessageQuery, Selected } from "./selection.ts";
-export type { StoreSnapshot } from "./store-snapshot.ts";
+export type { StoredBlob, StoreSnapshot } from "./store-snapshot.ts";

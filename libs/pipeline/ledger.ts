@@ -42,8 +42,22 @@ if spooled == 0 and redis.call('EXISTS', KEYS[1]) == 0 then
 end
 return 1`;
 
+/**
+ * KEYS work open manifest chunks; ARGV id
+ * Checked in the step itself: between a look at the message and its end a replay may have opened work.
+ */
+const closeScript = `
+if redis.call('EXISTS', KEYS[4]) == 1 then return 0 end
+for _, unit in ipairs(redis.call('HVALS', KEYS[1])) do
+  if not cjson.decode(unit).dead then return 0 end
+end
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('DEL', KEYS[1], KEYS[3])
+return 1`;
+
 interface LedgerCommands {
   ledgerSettle(...args: (string | number)[]): Promise<number>;
+  ledgerClose(...args: string[]): Promise<number>;
 }
 
 /** What is still to be done for every message that has not reached its end. Owns its keys in Redis. */
@@ -60,12 +74,13 @@ export interface Ledger {
   open(offset: number, limit: number): Promise<{ id: MessageId; at: number }[]>;
   /** Opens units for a message, as publishing does; those that exist stay as they are. */
   reopen(id: MessageId, units: ReadonlyMap<string, Unit>): Promise<void>;
-  /** Removes a message nothing is left of: no work, no body. */
+  /** Removes a message nothing is left of: no work, no body. Does nothing when something is. */
   close(id: MessageId): Promise<void>;
 }
 
 export function redisLedger(redis: Redis): Ledger {
   redis.defineCommand("ledgerSettle", { numberOfKeys: 5, lua: settleScript });
+  redis.defineCommand("ledgerClose", { numberOfKeys: 4, lua: closeScript });
   const scripted = redis as Redis & LedgerCommands;
   return {
     async begin({ message, unit }) {
@@ -128,7 +143,7 @@ export function redisLedger(redis: Redis): Ledger {
 
     async close(id) {
       const keys = ledgerKeys(id);
-      await redis.multi().zrem(keys.open, id).del(keys.manifest, keys.work).exec();
+      await scripted.ledgerClose(keys.work, keys.open, keys.manifest, keys.chunks, id);
     },
   };
 }

@@ -104,7 +104,9 @@ export async function startWorker(
   const bury = async (ref: UnitRef, unit: Unit, run: Run, started: number, failure: FailureRecord) => {
     const data = run.kept?.data ?? unit.data;
     const attempts = run.ctx.attempt;
-    const entry = { event: "job.dead", data: { ...data, job: ref.unit, attempts, failure } };
+    // All a replay needs is in the entry: when it comes, nothing else of the job may be left.
+    const work = { event: unit.event, at: unit.at, data };
+    const entry = { event: "job.dead", data: { ...data, job: ref.unit, attempts, failure, work } };
     run.ctx.log.error({ job: ref.unit, failure }, "dead-lettered");
     await settle(ref, {
       outcome: "dead",
