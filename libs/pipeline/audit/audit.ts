@@ -16,6 +16,8 @@ export interface AuditOptions {
   acknowledged?: readonly MessageId[];
   /** Give back to the workers what can be; `routes` and `by` are for the deliveries that are made again. */
   repair?: { routes: readonly Route[]; by: string };
+  /** Milliseconds a message on its way from one place to the next has to arrive there. Default 10,000. */
+  settlesWithin?: number;
   /** Told of the blobs looked at. */
   progress?(checked: number, total: number): void;
 }
@@ -38,7 +40,7 @@ export async function audit(pipeline: Pipeline, options: AuditOptions): Promise<
   try {
     const check = await checkInFlight(pipeline, population.open);
     const findings = [
-      ...(await judgeAll(pipeline, population, check.suspects)),
+      ...(await judgeAll(pipeline, population, check.suspects, options.settlesWithin ?? 10_000)),
       ...check.findings,
       ...(await unaccepted(pipeline, population, store)),
       ...(await silentFailures(pipeline, store)),
@@ -76,15 +78,16 @@ async function judgeAll(
   pipeline: Pipeline,
   population: Population,
   lacking: readonly MessageId[],
+  settlesWithin: number,
 ): Promise<AuditFinding[]> {
   const { inFlight, terminal, suspects } = population;
-  const findings = await judgeSuspects(pipeline, suspects, (_id, place, state) => {
-    if (place === "gone") population.accepted--;
-    else if (place === "terminal") terminal.set(state, (terminal.get(state) ?? 0) + 1);
-    else inFlight[flightOf(state)]++;
+  const findings = await judgeSuspects(pipeline, suspects, settlesWithin, (found) => {
+    if (found.place === "gone") population.accepted--;
+    else if (found.place === "in flight") inFlight[flightOf(found.state)]++;
+    else terminal.set(found.state, (terminal.get(found.state) ?? 0) + 1);
   });
   // These have been counted as in flight, which they are.
-  return [...findings, ...(await judgeSuspects(pipeline, new Set(lacking), () => {}))];
+  return [...findings, ...(await judgeSuspects(pipeline, lacking, settlesWithin, () => {}))];
 }
 
 function flightOf(state: MessageState): keyof Population["inFlight"] {

@@ -1,7 +1,7 @@
 import type { MessageId, MessageState } from "@millrace/mail";
 import type { MailStore, StoreSnapshot } from "@millrace/mailstore";
 import type { Pipeline } from "../open-pipeline.ts";
-import { type InFlightCounts, terminalStates } from "./report.ts";
+import { type InFlightCounts, type TerminalState, terminalStates } from "./report.ts";
 
 /** Messages read at once. */
 const page = 10_000;
@@ -9,7 +9,7 @@ const page = 10_000;
 /** The messages an audit is about: all that were accepted up to one instant, each of them looked up once. */
 export interface Population {
   accepted: number;
-  terminal: Map<MessageState, number>;
+  terminal: Map<TerminalState, number>;
   inFlight: InFlightCounts;
   /** Every message in flight, later ones too, with the milliseconds of its acceptance. */
   open: Map<MessageId, number>;

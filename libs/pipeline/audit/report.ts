@@ -28,13 +28,16 @@ export interface AuditFinding {
 /** In flight: work is open. `other`: delivered or failed, and another worker's work is open. */
 export type InFlightCounts = Record<"received" | "stored" | "deferred" | "other", number>;
 
+/** `archiving`: at its end, and the entries that tell which are on their way to the mail store. */
+export type TerminalState = MessageState | "archiving";
+
 /** What an audit found, as of one instant. */
 export interface AuditReport {
   /** ISO 8601: messages accepted later are not in these figures. */
   asOf: string;
   accepted: number;
   /** Messages at their end, by state. */
-  terminal: Partial<Record<MessageState, number>>;
+  terminal: Partial<Record<TerminalState, number>>;
   inFlight: InFlightCounts;
   /** accepted = terminal + in flight, and there is no finding. */
   holds: boolean;
