@@ -42,6 +42,12 @@ if spooled == 0 and redis.call('EXISTS', KEYS[1]) == 0 then
 end
 return 1`;
 
+/** KEYS work; ARGV unit unit-json. Answers 0 when the unit is not there. */
+const noteScript = `
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return 1`;
+
 /**
  * KEYS work open manifest chunks; ARGV id
  * Checked in the step itself: between a look at the message and its end a replay may have opened work.
@@ -57,6 +63,7 @@ return 1`;
 
 interface LedgerCommands {
   ledgerSettle(...args: (string | number)[]): Promise<number>;
+  ledgerNote(...args: string[]): Promise<number>;
   ledgerClose(...args: string[]): Promise<number>;
 }
 
@@ -64,6 +71,8 @@ interface LedgerCommands {
 export interface Ledger {
   /** The unit, and the message's manifest; undefined when the unit was settled before. */
   begin(ref: UnitRef): Promise<{ unit: Unit; manifest: Manifest } | undefined>;
+  /** Writes a unit as it is now, if it is there. */
+  note(ref: UnitRef, unit: Unit): Promise<void>;
   /** Records the end of a run in one step. False when the unit had been settled before: then nothing was changed. */
   settle(ref: UnitRef, settlement: Settlement): Promise<boolean>;
   /** All units of a message. */
@@ -80,6 +89,7 @@ export interface Ledger {
 
 export function redisLedger(redis: Redis): Ledger {
   redis.defineCommand("ledgerSettle", { numberOfKeys: 5, lua: settleScript });
+  redis.defineCommand("ledgerNote", { numberOfKeys: 1, lua: noteScript });
   redis.defineCommand("ledgerClose", { numberOfKeys: 4, lua: closeScript });
   const scripted = redis as Redis & LedgerCommands;
   return {
@@ -94,6 +104,10 @@ export function redisLedger(redis: Redis): Ledger {
       return found.dead
         ? undefined
         : { unit: found, manifest: manifestSchema.parse(JSON.parse(manifestJson)) };
+    },
+
+    async note({ message, unit }, now) {
+      await scripted.ledgerNote(workKey(message), unit, JSON.stringify(now));
     },
 
     async settle({ message, unit }, { outcome, unit: next, journal, opens }) {
