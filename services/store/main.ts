@@ -1,5 +1,5 @@
 import { openMailStore } from "@millrace/mailstore";
-import { journalTail, openPipeline, startReconciler, startWorker } from "@millrace/pipeline";
+import { journalTail, openPipeline, reportDisk, startReconciler, startWorker } from "@millrace/pipeline";
 import { patientRedis, runService } from "@millrace/service";
 import { startArchiving } from "./archive-journal.ts";
 import { storeWorker } from "./store-worker.ts";
@@ -7,9 +7,15 @@ import { storeWorker } from "./store-worker.ts";
 await runService("store", async ({ config, log }) => {
   const mailstore = openMailStore({ directory: config.paths.mail });
   const pipeline = await openPipeline(config, log);
-  // Reading the journal blocks its connection, so it has one of its own.
-  const journalRedis = patientRedis(config.redisUrl);
+  // Reading the journal blocks its connection, so it has one of its own. Each read ends within half a second: a
+  // connection that brings nothing for far longer has fallen silent, and is made anew.
+  const journalRedis = patientRedis(config.redisUrl, { socketTimeout: 10_000 });
   const stopArchiving = startArchiving(journalTail(journalRedis), mailstore, log);
+  const minFree = config.settings.STORE_MIN_FREE_MB * 1_048_576;
+  const disk = { name: "mail", folder: config.paths.mail, minFree } as const;
+  const stopReporting = reportDisk(pipeline.redis, disk, (error) =>
+    log.warn({ ...disk, err: error }, "disk not reported, trying again"),
+  );
   const stopReconciler = startReconciler(pipeline);
   const worker = await startWorker(
     storeWorker({ mailstore, spool: pipeline.spool, concurrency: config.settings.STORE_CONCURRENCY }),
@@ -17,6 +23,7 @@ await runService("store", async ({ config, log }) => {
   );
   return {
     async stop() {
+      stopReporting();
       await worker.stop();
       await stopReconciler();
       await stopArchiving();
