@@ -25,7 +25,8 @@ interface Instance {
  * Runs a BullMQ worker and watches that it works. After a lost connection such a worker can fall silent for good,
  * without an error (BullMQ #3185, #2466): its command waits for an answer on a connection nobody is at the other end
  * of. What gives it away is a job that goes on waiting while there is a free hand for it, seen through a connection
- * of the watch's own. Then the worker is replaced, and a connection that does not answer is made anew.
+ * of the watch's own. Then a connection that does not answer is made anew; where it does answer, the worker is
+ * replaced.
  *
  * @param create makes the worker around what is to process its jobs
  * @param idleAfter milliseconds a job may wait for a free hand
@@ -51,6 +52,11 @@ export function watchedWorker(
   let asked: number | undefined;
   const forget = () => {
     witness = undefined;
+  };
+
+  const startOver = () => {
+    forget();
+    asked = undefined;
   };
 
   const start = (): Instance => {
@@ -100,8 +106,8 @@ export function watchedWorker(
     return witness !== undefined && now - witness.since >= idleAfter;
   };
 
-  /** Whether that answer has been missing for as long. */
-  const isSilent = (): boolean => {
+  /** Milliseconds the connection all else runs over has owed an answer. */
+  const silence = (): number => {
     if (asked === undefined) {
       asked = performance.now();
       const answered = () => {
@@ -109,19 +115,19 @@ export function watchedWorker(
       };
       redis.ping().then(answered, answered);
     }
-    return performance.now() - asked >= idleAfter;
+    return performance.now() - asked;
   };
 
   const look = async (): Promise<void> => {
     const [idle] = await Promise.all([isIdle(), probe.ping()]);
     if (ended.signal.aborted) return;
-    if (isSilent()) {
-      log.error({ worker: name, silentMs: idleAfter }, "connection to Redis silent, made anew");
-      asked = performance.now();
-      // What waits for an answer on it is asked again on the next.
+    const silentMs = Math.round(silence());
+    if (silentMs >= idleAfter) {
+      log.error({ worker: name, silentMs }, "connection to Redis silent, made anew");
+      startOver();
+      // What waits for an answer on it is asked again on the next, and the worker goes on.
       redis.disconnect(true);
-    }
-    if (idle) {
+    } else if (idle && silentMs < every) {
       log.error({ worker: name, job: witness?.id, idleMs: idleAfter }, "worker takes no jobs, started anew");
       forget();
       retire(current);
@@ -134,10 +140,6 @@ export function watchedWorker(
     }
   };
 
-  const startOver = () => {
-    forget();
-    asked = undefined;
-  };
   const loop = async () => {
     for (let last = performance.now(); !ended.signal.aborted; ) {
       await sleep(every, undefined, { ref: false, signal: ended.signal }).catch(() => {});
