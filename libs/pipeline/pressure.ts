@@ -53,7 +53,7 @@ export function watchPressure(redis: Redis, settings: PressureSettings, log: Log
     if (passed.has(name) && below) {
       passed.delete(name);
       log.info({ mark: name, says, refusing: [...passed.keys()] }, "below its low mark again");
-    } else if (above) {
+    } else if (above || passed.has(name)) {
       if (!passed.has(name)) log.warn({ mark: name, says, cure }, "refusing new mail with 452");
       passed.set(name, gauge);
     }
