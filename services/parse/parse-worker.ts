@@ -55,8 +55,8 @@ export function parseWorker(deps: {
     retry: { attempts: Number.MAX_SAFE_INTEGER, firstDelay: 500, maxDelay: 60_000 },
     maxCrashes: Number.MAX_SAFE_INTEGER,
     async handle(_event, ctx) {
-      // Nothing of a parsed message is not in its body, so its size is the most that is added.
-      const release = await room.take(ctx.manifest.size, ctx.signal);
+      // A parsed message is about as large as its body at most, and is in Redis twice while it is written.
+      const release = await room.take(2 * ctx.manifest.size, ctx.signal);
       try {
         await parse(ctx);
       } finally {

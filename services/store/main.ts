@@ -1,16 +1,13 @@
 import { openMailStore } from "@millrace/mailstore";
-import { journalTail, openPipeline, reportDisk, startReconciler, startWorker } from "@millrace/pipeline";
-import { patientRedis, runService } from "@millrace/service";
+import { openPipeline, reportDisk, startReconciler, startWorker } from "@millrace/pipeline";
+import { runService } from "@millrace/service";
 import { startArchiving } from "./archive-journal.ts";
 import { storeWorker } from "./store-worker.ts";
 
 await runService("store", async ({ config, log }) => {
   const mailstore = openMailStore({ directory: config.paths.mail });
   const pipeline = await openPipeline(config, log);
-  // Reading the journal blocks its connection, so it has one of its own. Each read ends within half a second: a
-  // connection that brings nothing for far longer has fallen silent, and is made anew.
-  const journalRedis = patientRedis(config.redisUrl, { socketTimeout: 10_000 });
-  const stopArchiving = startArchiving(journalTail(journalRedis), mailstore, log);
+  const stopArchiving = startArchiving(config.redisUrl, mailstore, log);
   const minFree = config.settings.STORE_MIN_FREE_MB * 1_048_576;
   const disk = { name: "mail", folder: config.paths.mail, minFree } as const;
   const stopReporting = reportDisk(pipeline.redis, disk, (error) =>
@@ -27,7 +24,6 @@ await runService("store", async ({ config, log }) => {
       await worker.stop();
       await stopReconciler();
       await stopArchiving();
-      journalRedis.disconnect();
       await pipeline.close();
       mailstore.close();
     },
