@@ -31,7 +31,7 @@ export function memoryRoom(
   const { parse: mark } = memoryMarks(settings);
   let looking: Promise<MemoryFigures> | undefined;
   let promised = 0;
-  let waiting = 0;
+  let said = false;
 
   const look = (): Promise<MemoryFigures> => {
     looking ??= readMemory(redis).finally(() => setTimeout(() => (looking = undefined), looksEvery).unref());
@@ -41,19 +41,19 @@ export function memoryRoom(
   return {
     async take(octets, signal) {
       const deadline = performance.now() + waitsFor;
-      for (let first = true; ; first = false) {
+      for (;;) {
         const { used, limit } = await look();
         const full = used >= mark * limit;
+        if (used < 0.9 * mark * limit) said = false;
         // One at a time may always go while there is some: its size alone must not keep it here for ever.
         if (!full && (promised === 0 || used + promised + octets < mark * limit)) break;
-        if (full && first && waiting === 0) {
+        if (full && !said) {
+          said = true;
           log.warn({ used, limit }, "Redis is nearly full: waiting for the store to give memory back");
         }
         signal.throwIfAborted();
         if (performance.now() > deadline) throw new Snooze(pause);
-        waiting++;
         await sleep(looksEvery, undefined, { ref: false });
-        waiting--;
       }
       promised += octets;
       return () => {
