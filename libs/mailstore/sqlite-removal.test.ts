@@ -12,6 +12,7 @@ import { personOf } from "@millrace/mail";
 import { encodeTime } from "ulid";
 import { blobPath } from "./blob-files.ts";
 import { openMailStore } from "./open-mail-store.ts";
+import { SqliteRemoval } from "./sqlite-removal.ts";
 import { journalWriter, storeItem } from "./suite/fixtures.ts";
 
 describe("files and SQLite: what was removed", () => {
@@ -123,7 +124,7 @@ describe("files and SQLite: what was removed", () => {
     assert.ok(removed.size > 0);
   });
 
-  test("a crash between rows and blob: the blob is unlinked later, and only once it is asked for no more", async () => {
+  test("a crash between rows and blob: the blob is unlinked later, and until it is asked for no more", async () => {
     const store = openMailStore({ directory });
     const item = storeItem();
     await store.put([item]);
@@ -134,6 +135,13 @@ describe("files and SQLite: what was removed", () => {
     assert.equal(await store.finishRemovals(), 1);
     assert.ok(!existsSync(path));
     assert.equal(db.prepare("SELECT count(*) AS n FROM removals").get()?.n, 0);
+    // Asked for again between being unlinked and being recorded as such: not forgotten.
+    const removal = new SqliteRemoval(db);
+    removal.unlinkLater(item.manifest.id);
+    const pending = removal.pendingBlobs(9);
+    removal.unlinkLater(item.manifest.id);
+    removal.unlinked(pending, Date.now());
+    assert.deepEqual(removal.pendingBlobs(9), [{ id: item.manifest.id, asked: 2 }]);
     db.close();
     store.close();
   });
