@@ -8,6 +8,7 @@ export { type PersonInFlight, personInFlight } from "./person-in-flight.ts";
 export { openQueues, type QueueCounts, type Queues } from "./queues.ts";
 export { startReconciler } from "./reconciler.ts";
 export { type RemovedInFlight, removeMessage, stillInFlight } from "./remove-message.ts";
+export { type RetentionOptions, type RetentionSummary, retain } from "./retention.ts";
 export { defaultRetry, type RetryPolicy, retryDelay } from "./retry.ts";
 export { type RunningWorker, startWorker } from "./start-worker.ts";
 export { openSubscriptions, type Subscription } from "./subscriptions.ts";

@@ -2,6 +2,7 @@ import { openMailStore } from "@millrace/mailstore";
 import { journalTail, openPipeline, startReconciler, startWorker } from "@millrace/pipeline";
 import { patientRedis, runService } from "@millrace/service";
 import { startArchiving } from "./archive-journal.ts";
+import { startRetention } from "./daily-retention.ts";
 import { storeWorker } from "./store-worker.ts";
 
 await runService("store", async ({ config, log }) => {
@@ -11,6 +12,7 @@ await runService("store", async ({ config, log }) => {
   const journalRedis = patientRedis(config.redisUrl);
   const stopArchiving = startArchiving(journalTail(journalRedis), mailstore, log);
   const stopReconciler = startReconciler(pipeline);
+  const stopRetention = startRetention(pipeline, mailstore, config.routes, log);
   const worker = await startWorker(
     storeWorker({ mailstore, spool: pipeline.spool, concurrency: config.settings.STORE_CONCURRENCY }),
     pipeline,
@@ -18,6 +20,7 @@ await runService("store", async ({ config, log }) => {
   return {
     async stop() {
       await worker.stop();
+      await stopRetention();
       await stopReconciler();
       await stopArchiving();
       journalRedis.disconnect();
