@@ -1,6 +1,8 @@
 import { ConfigError, exitStatus, StartError } from "@millrace/service";
 import { Command } from "commander";
+import { addEraseCommand } from "./erase/erase.ts";
 import { addMessagesCommand } from "./messages.ts";
+import { addRetainCommand } from "./retain.ts";
 import { addEdgeCommand, addWorkerCommand } from "./run-worker.ts";
 import { addSendCommand } from "./send.ts";
 import { addConfigCommand } from "./show-config.ts";
@@ -20,6 +22,8 @@ addSendCommand(program);
 addMessagesCommand(program);
 addTraceCommand(program);
 addStatusCommand(program);
+addRetainCommand(program);
+addEraseCommand(program);
 addConfigCommand(program);
 
 // `millrace messages list | head` closes our output early; that is its right, not an error.
