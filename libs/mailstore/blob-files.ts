@@ -149,9 +149,8 @@ export class BlobFiles {
     }
     // A name that is gone only from memory would come back with the next power cut.
     const folders = paths.flatMap((path) => [dirname(path), dirname(dirname(path))]);
-    for (const folder of new Set([...folders, join(this.directory, "blobs")])) {
-      await syncFolder(folder).catch(ignoreMissing);
-    }
+    const synced = [...new Set([...folders, join(this.directory, "blobs")])];
+    await Promise.all(synced.map((folder) => syncFolder(folder).catch(ignoreMissing)));
   }
 
   private whole(id: MessageId, size: number): string {

@@ -12,7 +12,7 @@ import { openPipeline, type Pipeline } from "./open-pipeline.ts";
 import { personInFlight } from "./person-in-flight.ts";
 import { reconcile } from "./reconciler.ts";
 import { removeMessage, stillInFlight } from "./remove-message.ts";
-import { startWorker } from "./start-worker.ts";
+import { type RunningWorker, startWorker } from "./start-worker.ts";
 import { defineWorker } from "./worker.ts";
 
 const log = createLogger("test", "silent");
@@ -20,6 +20,7 @@ const zora = personOf("zora@example.com");
 let server: TestRedis;
 let folder: string;
 let pipeline: Pipeline;
+let workers: RunningWorker[] = [];
 
 before(async () => {
   server = await startRedis();
@@ -27,7 +28,11 @@ before(async () => {
   const paths = { data: folder, redis: folder, mail: `${folder}/mail`, maildir: folder };
   pipeline = await openPipeline({ redisUrl: server.url, paths }, log);
 });
-afterEach(() => pipeline.redis.flushall());
+afterEach(async () => {
+  await Promise.all(workers.map((worker) => worker.stop()));
+  workers = [];
+  await pipeline.redis.flushall();
+});
 after(async () => {
   await pipeline.close();
   await server.stop();
@@ -67,7 +72,9 @@ async function holdingWorker(name: string) {
       ctx.emit("message.parsed", { unparsed: false, defects: [] });
     },
   });
-  return { running: await startWorker(worker, pipeline), started, letGo: gate.resolve };
+  const running = await startWorker(worker, pipeline, { finishWithin: 200 });
+  workers.push(running);
+  return { running, started, letGo: gate.resolve };
 }
 
 async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
@@ -107,7 +114,7 @@ test("a removed message is nowhere in Redis, its running job finds nothing to re
 });
 
 test("a person's messages are found by envelope, by parsed message and by the header of one not parsed yet", async () => {
-  const { running } = await holdingWorker("hold");
+  await holdingWorker("hold");
   const from = await accept({ from: "zora@example.com" });
   const to = await accept({ to: "Zora@Example.com" });
   const header = await accept({ body: "Subject: y\r\nReply-To: Z <zora@example.com>\r\n\r\nz\r\n" });
@@ -149,7 +156,6 @@ test("a person's messages are found by envelope, by parsed message and by the he
   for await (const key of person.keys()) left.push(key);
   assert.deepEqual(left, [`millrace:{0}:chunks:${now}`]);
   assert.ok(await pipeline.spool.has(mention));
-  await running.stop();
 });
 
 test("the address is found in whatever else the pipeline keeps", async () => {

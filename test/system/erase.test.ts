@@ -82,7 +82,7 @@ describe("a person's mail is erased while the pipeline runs", () => {
   test("all of it goes, and nobody else's; the receipt says what, the scan finds none left", async () => {
     const ids = await send([
       written("to both", { to: [zora, "bob@example.com"] }),
-      written("only to zora", { to: [zora.toUpperCase()] }),
+      written("only to zora", { to: [zora.toUpperCase()], text: "A slice of quarkstrudel, please." }),
       written("from zora", { from: zora, to: ["bob@example.com"] }),
       written("on its way", { from: zora, to: ["x@dead.test"] }),
       ...Array.from({ length: 20 }, (_, n) => mail(`bob-${n}`, "bob@example.com")),
@@ -98,7 +98,7 @@ describe("a person's mail is erased while the pipeline runs", () => {
     ids.set("unparsed", reply.get("unparsed") as string);
     const hers = ["to both", "only to zora", "from zora", "on its way", "unparsed"];
     const expected = hers.map((name) => ids.get(name) as string).sort();
-    assert.ok(filesWith(zora).length > 0, "the scan of this test finds what is there");
+    for (const text of [zora, "quarkstrudel"]) assert.ok(filesWith(text).length > 0, "this test can see");
 
     const without = await millrace.run(["erase", "--address", zora]);
     assert.equal(without.status, 2);
@@ -124,6 +124,7 @@ describe("a person's mail is erased while the pipeline runs", () => {
     );
 
     await until(() => filesWith(zora).length === 0, 20_000);
+    assert.deepEqual(filesWith("quarkstrudel"), []);
     const left = await states();
     assert.equal(left.size, sent - expected.length);
     assert.ok(left.has(ids.get("mention") as string));
