@@ -14,4 +14,4 @@ export {
   type Walk,
 } from "./removal.ts";
 export type { MessageQuery, Selected } from "./selection.ts";
-export type { StoreSnapshot } from "./store-snapshot.ts";
+export type { StoredBlob, StoreSnapshot } from "./store-snapshot.ts";

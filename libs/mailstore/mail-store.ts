@@ -38,6 +38,8 @@ export interface DeliveryStatus {
   target: string;
   label: string;
   recipients: string[];
+  /** Those recipients who have the message. */
+  delivered: string[];
   /** Of all its recipients together: deferred before pending, failed before delivered. */
   state: "pending" | "deferred" | "delivered" | "failed";
   /** Number of the last attempt; a replay counts from 1 again. */

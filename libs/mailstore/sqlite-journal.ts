@@ -73,6 +73,7 @@ export class SqliteJournal {
       target: row.target,
       label: row.label,
       recipients: [...recipients.keys()],
+      delivered: [...recipients].filter(([, state]) => state === "delivered").map(([who]) => who),
       state: row.state,
       attempts: row.attempts,
       lastAttemptAt: lastAt === null ? null : new Date(lastAt).toISOString(),

@@ -43,9 +43,11 @@ export function sqliteSnapshot(db: DatabaseSync): StoreSnapshot {
            AND NOT EXISTS (SELECT 1 FROM journal WHERE journal.message = messages.id
                            AND event IN ('job.discarded', 'job.replayed'))`),
     *blobs() {
-      const rows = statements.get("SELECT id, blob_size, sha256 FROM messages").iterate();
+      const rows = statements.get("SELECT id, size, blob_size, sha256 FROM messages").iterate();
       for (const row of rows) {
-        yield { id: String(row.id), size: Number(row.blob_size), sha256: String(row.sha256) };
+        const size = Number(row.blob_size);
+        const fieldSize = size - Number(row.size);
+        yield { id: String(row.id), size, fieldSize, sha256: String(row.sha256) };
       }
     },
     close: () => db.close(),

@@ -23,7 +23,17 @@ export interface StoreSnapshot {
   unaccepted(): Iterable<MessageId>;
   /** Failed messages with no dead letter, none discarded and none replayed since: failures nobody would hear of. */
   failedSilently(): Iterable<MessageId>;
-  /** Every stored message with the octets its blob must have and the SHA-256 of those the client sent. */
-  blobs(): Iterable<{ id: MessageId; size: number; sha256: string }>;
+  /** Every stored message's blob. */
+  blobs(): Iterable<StoredBlob>;
   close(): void;
+}
+
+/** What a blob must be. */
+export interface StoredBlob {
+  id: MessageId;
+  /** Octets of the whole file. */
+  size: number;
+  /** Octets of our Received field at its start: `sha256` is of what follows. */
+  fieldSize: number;
+  sha256: string;
 }

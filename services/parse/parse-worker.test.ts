@@ -8,6 +8,8 @@ import { type MessageId, newMessageId } from "@millrace/mail";
 import { defaultParseLimits } from "@millrace/mime";
 import {
   type Intake,
+  type MemoryRoom,
+  memoryRoom,
   openIntake,
   openPipeline,
   type Pipeline,
@@ -29,6 +31,7 @@ let folder: string;
 let pipeline: Pipeline;
 let intake: Intake;
 let threads: ParseThreads;
+let room: MemoryRoom;
 let running: RunningWorker;
 
 before(async () => {
@@ -45,7 +48,8 @@ before(async () => {
     limits: defaultParseLimits,
     file: new URL("./testing/poison-thread.ts", import.meta.url),
   });
-  running = await startWorker(parseWorker({ threads, spool: pipeline.spool, concurrency }), pipeline);
+  room = memoryRoom(pipeline.redis, log);
+  running = await startWorker(parseWorker({ threads, spool: pipeline.spool, room, concurrency }), pipeline);
   intake = await openIntake(server.url, log);
 });
 after(async () => {
@@ -103,7 +107,7 @@ async function handle(id: MessageId, given: Partial<WorkerContext> = {}): Promis
     progress: () => {},
     ...given,
   };
-  const worker = parseWorker({ threads, spool: pipeline.spool, concurrency });
+  const worker = parseWorker({ threads, spool: pipeline.spool, room, concurrency });
   await worker.handle({ name: "message.received", message: id, at: Date.now(), data: {} }, ctx);
   return emitted;
 }
@@ -137,16 +141,16 @@ test("messages the parser cannot do go on, flagged, and no other waits for them"
 
 test("a message that took two processes with it is not tried on the parser again", async () => {
   const id = await spooled(pipeline.spool, "Subject: sound\r\n\r\nwords");
-  const emitted = await handle(id, { crashes: 2 });
+  const emitted = await handle(id, { crashes: 3 });
   assert.deepEqual(emitted, [
     { event: "message.parsed", unparsed: true, defects: ["unparsed", "from-missing"] },
   ]);
   const parsed = await pipeline.spool.parsed(id);
   assert.deepEqual([parsed?.subject, parsed?.text], ["sound", ""]);
-  assert.equal(parsed?.defects[0]?.detail, "crash: 2 processes died with this message in hand");
+  assert.equal(parsed?.defects[0]?.detail, "crash: 3 processes died with this message in hand");
 });
 
 test("a body that is gone is the runtime's to judge", async () => {
   await assert.rejects(handle(newMessageId()), (error) => error instanceof NotSpooled);
-  await assert.rejects(handle(newMessageId(), { crashes: 2 }), (error) => error instanceof NotSpooled);
+  await assert.rejects(handle(newMessageId(), { crashes: 3 }), (error) => error instanceof NotSpooled);
 });

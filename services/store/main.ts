@@ -1,6 +1,6 @@
 import { openMailStore } from "@millrace/mailstore";
-import { journalTail, openPipeline, startReconciler, startWorker } from "@millrace/pipeline";
-import { patientRedis, runService } from "@millrace/service";
+import { openPipeline, reportDisk, startReconciler, startWorker } from "@millrace/pipeline";
+import { runService } from "@millrace/service";
 import { startArchiving } from "./archive-journal.ts";
 import { startRetention } from "./daily-retention.ts";
 import { storeWorker } from "./store-worker.ts";
@@ -8,9 +8,12 @@ import { storeWorker } from "./store-worker.ts";
 await runService("store", async ({ config, log }) => {
   const mailstore = openMailStore({ directory: config.paths.mail });
   const pipeline = await openPipeline(config, log);
-  // Reading the journal blocks its connection, so it has one of its own.
-  const journalRedis = patientRedis(config.redisUrl);
-  const stopArchiving = startArchiving(journalTail(journalRedis), mailstore, log);
+  const stopArchiving = startArchiving(config.redisUrl, mailstore, log);
+  const minFree = config.settings.STORE_MIN_FREE_MB * 1_048_576;
+  const disk = { name: "mail", folder: config.paths.mail, minFree } as const;
+  const stopReporting = reportDisk(pipeline.redis, disk, (error) =>
+    log.warn({ ...disk, err: error }, "disk not reported, trying again"),
+  );
   const stopReconciler = startReconciler(pipeline);
   const stopRetention = startRetention(pipeline, mailstore, config.routes, log);
   const worker = await startWorker(
@@ -19,11 +22,11 @@ await runService("store", async ({ config, log }) => {
   );
   return {
     async stop() {
+      stopReporting();
       await worker.stop();
       await stopRetention();
       await stopReconciler();
       await stopArchiving();
-      journalRedis.disconnect();
       await pipeline.close();
       mailstore.close();
     },

@@ -74,7 +74,8 @@ export function snapshotCases(context: SuiteContext): void {
     const [blob] = [...taken.blobs()];
     taken.close();
     const size = item.manifest.receivedFieldSize + item.manifest.size;
-    assert.deepEqual(blob, { id: item.manifest.id, size, sha256: item.manifest.sha256 });
+    const { id, receivedFieldSize: fieldSize, sha256 } = item.manifest;
+    assert.deepEqual(blob, { id, size, fieldSize, sha256 });
     assert.equal(context.store().blobDefect(item.manifest.id, size), undefined);
     assert.match(
       context.store().blobDefect(item.manifest.id, size + 1) ?? "",

@@ -1,9 +1,9 @@
-import { hostname, userInfo } from "node:os";
 import { createInterface } from "node:readline/promises";
 import { domainOf, localPartOf, type Person, personOf } from "@millrace/mail";
 import type { Command } from "commander";
 import { ProgressLine } from "../progress-line.ts";
 import { CommandError, colour, print, printJson, table } from "../terminal.ts";
+import { whoami } from "../working.ts";
 import { type Writing, withWriting } from "../writing.ts";
 import { isClean, Receipt, renderReceipt, renderScan } from "./receipt.ts";
 import { erase, type Found, find } from "./sweep.ts";
@@ -60,7 +60,7 @@ async function eraseOf(writing: Writing, person: Person, options: Options): Prom
   const receipt = new Receipt();
   const scan = await erase(writing, person, receipt, progress);
   line.clear();
-  const by = person.redacted(whoAmI());
+  const by = person.redacted(whoami());
   writing.mailstore.personalData().record({ at: new Date().toISOString(), by, messages: receipt.ids.size });
   if (!isClean(scan)) process.exitCode = 1;
   if (options.json) {
@@ -130,13 +130,4 @@ async function showHistory({ mailstore }: Writing, json: boolean): Promise<void>
       erasures.map(({ at, by, messages }) => [at, by, String(messages)]),
     ),
   );
-}
-
-function whoAmI(): string {
-  try {
-    return `${userInfo().username}@${hostname()}`;
-  } catch {
-    // A user that no file of the system names, as in some containers.
-    return `${process.getuid?.() ?? "unknown"}@${hostname()}`;
-  }
 }
