@@ -137,6 +137,8 @@ describe("a person's mail is erased while the pipeline runs", () => {
     assert.deepEqual([snapshot?.accepted, snapshot?.removed], [sent - expected.length, expected.length]);
     snapshot?.close();
     store.close();
+    const audit = await millrace.json<{ holds: boolean; removed: number }>("audit", "--blobs", "content");
+    assert.deepEqual([audit.holds, audit.removed], [true, expected.length]);
     const history = await millrace.json<{ messages: number; by: string }[]>("erase", "--history");
     assert.deepEqual(
       history.map(({ messages }) => messages),
