@@ -21,7 +21,10 @@ export {
   type ParsedMessage,
   parsedMessageSchema,
 } from "./parsed-message.ts";
+export { type Person, personOf } from "./person.ts";
 export {
+  type Keeping,
+  keepingSchema,
   patternMatches,
   type Route,
   routeFor,

@@ -51,6 +51,21 @@ export const targetSchema = z.unknown().transform((value, context): TargetConfig
   return z.NEVER;
 });
 
+/** How long mail stays in the mail store once it is delivered or has failed. Neither limit: for ever. */
+export const keepingSchema = z
+  .strictObject({
+    /** Days since its acceptance after which a message goes. */
+    days: z.number().positive().optional(),
+    /** Megabytes (10^6 octets) of raw messages that stay: the newest. */
+    megabytes: z.number().nonnegative().optional(),
+    /** Let messages go that still have dead letters, and the dead letters with them. Off: nothing that failed goes unseen. */
+    withDeadLetters: z.boolean().optional(),
+  })
+  .refine((keep) => keep.days !== undefined || keep.megabytes !== undefined, {
+    message: "give `days`, `megabytes` or both; leave `keep` out to keep mail for ever",
+  });
+export type Keeping = z.output<typeof keepingSchema>;
+
 /**
  * Recipients are patterns matched against the whole address without regard to case; `*` stands for any run
  * of characters: `*`, `*@example.com`, `*@*.example.com`, `sales@example.com`.
@@ -58,6 +73,7 @@ export const targetSchema = z.unknown().transform((value, context): TargetConfig
 export const routeSchema = z.strictObject({
   recipients: oneOrMore(z.string().min(1)),
   to: oneOrMore(targetSchema),
+  keep: keepingSchema.optional(),
 });
 export type Route = z.output<typeof routeSchema>;
 

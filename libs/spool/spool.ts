@@ -67,6 +67,10 @@ export interface Spool {
   free(ids: readonly MessageId[]): Promise<void>;
   /** Messages whose body is here, and the age of the oldest in milliseconds. */
   backlog(): Promise<{ messages: number; oldest: number | undefined }>;
+  /** The first octets of a body, up to one chunk; also of one that is still being written. Undefined when there are none. */
+  beginning(id: MessageId): Promise<Buffer | undefined>;
+  /** Seconds since the last octets of a body that is being written; undefined when it is none such. */
+  draftIdle(id: MessageId): Promise<number | undefined>;
   /** Ids of up to `limit` messages whose body is here, newest first, from `offset` on. */
   list(limit: number, offset?: number): Promise<MessageId[]>;
 }
@@ -165,6 +169,13 @@ export function redisSpool(redis: Redis): Spool {
         if (first[1]) oldest = Math.max(oldest ?? 0, Date.now() - Number(first[1]));
       }
       return { messages, oldest };
+    },
+
+    beginning: async (id) => (await redis.lindexBuffer(spoolKeys(id).chunks, 0)) ?? undefined,
+
+    async draftIdle(id) {
+      const left = await redis.ttl(spoolKeys(id).chunks);
+      return left < 0 ? undefined : draftTtl - left;
     },
 
     async list(limit, offset = 0) {

@@ -112,6 +112,10 @@ function render(report: AuditReport, acknowledged: number): string {
       : `${colour.red("DOES NOT HOLD")}  ${equation} + ${count(missing)} that are neither\n`;
   if (report.oldestInFlightMs !== null)
     out += `${colour.dim(`the oldest in flight was accepted ${duration(report.oldestInFlightMs)} ago`)}\n`;
+  if (report.removed > 0)
+    out += colour.dim(
+      `beside these, ${count(report.removed)} accepted messages were removed by \`retain\` or \`erase\`\n`,
+    );
   if (report.deadLetters > 0)
     out += `${count(report.deadLetters)} dead letters: \`millrace dead-letters list\`\n`;
   if (acknowledged > 0) out += `${count(acknowledged)} acknowledged ids looked up\n`;

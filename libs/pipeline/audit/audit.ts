@@ -62,6 +62,7 @@ export async function audit(pipeline: Pipeline, options: AuditOptions): Promise<
     return {
       ...{ asOf, accepted: population.accepted, terminal: Object.fromEntries(population.terminal) },
       ...{ inFlight: population.inFlight, missing, holds: missing === 0 && findings.length === 0 },
+      removed: store.removed,
       deadLetters: store.deadLetters,
       oldestInFlightMs: oldest(population.open),
       blobs: { checked: blobs.checked, by: options.blobs },

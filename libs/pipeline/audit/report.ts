@@ -39,6 +39,8 @@ export interface AuditReport {
   /** Messages at their end, by state. */
   terminal: Partial<Record<TerminalState, number>>;
   inFlight: InFlightCounts;
+  /** Messages that were removed for good, by retention or erasure: in none of the other figures. */
+  removed: number;
   /** accepted = terminal + in flight, and there is no finding. */
   holds: boolean;
   /** Accepted messages that are neither: accepted - terminal - in flight. */
