@@ -6,13 +6,15 @@ export { openIntake } from "./open-intake.ts";
 export { bodyOf, openPipeline, type Pipeline } from "./open-pipeline.ts";
 export { openQueues, type QueueCounts, type Queues } from "./queues.ts";
 export { startReconciler } from "./reconciler.ts";
-export { defaultRetry, type RetryPolicy, retryDelay } from "./retry.ts";
+export { defaultRetry, type Progress, retryDelay } from "./retry.ts";
 export { type RunningWorker, startWorker } from "./start-worker.ts";
+export { type Submission, submitMessage } from "./submit-message.ts";
 export { openSubscriptions, type Subscription } from "./subscriptions.ts";
 export {
   defineWorker,
   type EmitSchemas,
   type PipelineEvent,
+  type RetryChoice,
   Snooze,
   type WorkerContext,
   type WorkerDefinition,
