@@ -4,13 +4,14 @@ import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { accept } from "./accept.ts";
 import { endToEnd } from "./end-to-end.ts";
+import { isolation } from "./isolation.ts";
 import { latency } from "./latency.ts";
 import { isInMemory, machine } from "./machine.ts";
 import { memory } from "./memory.ts";
 import { formatTable, median, type Row } from "./table.ts";
 
 const usage = `usage: npm run bench -- [options]
-  --only LIST    some of accept, e2e, latency, memory, peers (all). Without peers, Millrace alone; peers alone, all
+  --only LIST    some of accept, e2e, latency, memory, isolation, peers (all). Without peers, Millrace alone; peers alone, all
                  but Millrace
   --messages N   messages in one round (10000)
   --rounds N     rounds that count (3)
@@ -20,7 +21,7 @@ const usage = `usage: npm run bench -- [options]
                  /var/tmp where that one is in memory)
   --json         figures as JSON, every round's among them
 `;
-const parts = ["accept", "e2e", "latency", "memory", "peers"];
+const parts = ["accept", "e2e", "latency", "memory", "isolation", "peers"];
 
 const options = readOptions();
 const folder = resolve(options.dir ?? (isInMemory(tmpdir()) ? "/var/tmp" : tmpdir()));
@@ -51,6 +52,7 @@ try {
   if (wanted("e2e")) rows.push(...(await endToEnd(shared)));
   if (wanted("latency")) rows.push(...(await latency({ ...shared, perSecond: 200 })));
   if (wanted("memory") && !onlyPeers) rows.push(...(await memory(shared)));
+  if (wanted("isolation") && !onlyPeers) rows.push(...(await isolation(shared)));
 } catch (error) {
   if (!interruption.signal.aborted) throw error;
   say("interrupted; everything that was started is stopped");
