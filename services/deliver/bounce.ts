@@ -28,6 +28,9 @@ const headerOctets = 65_536;
  * (Auto-Submitted, RFC 3834) has one like any other: who gave a reverse-path wants to hear. Trouble of our own, which
  * leaves no reply, is none of the sender's: somebody here has to mend it, and finds it among the dead letters.
  *
+ * A process that dies between the DSN and the end of the job leaves a job that runs once more: another attempt is made,
+ * but never another DSN.
+ *
  * @param at milliseconds since the epoch at which the delivery was asked for: with message and target the DSN's identity
  * @returns false when nobody is told, and the job is to be a dead letter
  */

@@ -60,7 +60,7 @@ export async function isolation({
     say(`isolation: sending ${queued} messages for a webhook that never answers`);
     await sendLoad(installation.port, { messages: queued, sessions, bytes: 1_024, to: "b@bad.example" });
     say("isolation: waiting until they are stored");
-    await until(() => noneIsNew(installation), 90_000);
+    await until(() => noneIsNew(installation), 120_000);
     after.values.push(await p95(), await p95());
   } catch (error) {
     if (interrupted.aborted) throw error;
