@@ -40,8 +40,8 @@ export interface DeliveryStatus {
   recipients: string[];
   /** Those recipients who have the message. */
   delivered: string[];
-  /** Of all its recipients together: deferred before pending, failed before delivered. */
-  state: "pending" | "deferred" | "delivered" | "failed";
+  /** Of all its recipients together: deferred before pending, failed before bounced, bounced before delivered. */
+  state: "pending" | "deferred" | "delivered" | "failed" | "bounced";
   /** Number of the last attempt; a replay counts from 1 again. */
   attempts: number;
   /** ISO 8601 of the last attempt, null before the first. */

@@ -45,7 +45,7 @@ export interface KeptMessage {
   recipients: string[];
   /** Of its blob. */
   octets: number;
-  /** Delivered or failed. */
+  /** Delivered, bounced or failed. */
   ended: boolean;
   hasDeadLetters: boolean;
 }

@@ -24,13 +24,15 @@ export { type RemovedInFlight, removeMessage, stillInFlight } from "./remove-mes
 export { type ReplayCount, replay } from "./replay.ts";
 export { deadLetterItems, type ReplayItem, storedItems } from "./replay-items.ts";
 export { type RetentionOptions, type RetentionSummary, retain } from "./retention.ts";
-export { defaultRetry, type RetryPolicy, retryDelay } from "./retry.ts";
+export { defaultRetry, type Progress, retryDelay } from "./retry.ts";
 export { type RunningWorker, startWorker } from "./start-worker.ts";
+export { type Submission, submitMessage } from "./submit-message.ts";
 export { openSubscriptions, type Subscription } from "./subscriptions.ts";
 export {
   defineWorker,
   type EmitSchemas,
   type PipelineEvent,
+  type RetryChoice,
   Snooze,
   type WorkerContext,
   type WorkerDefinition,

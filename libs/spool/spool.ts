@@ -53,6 +53,8 @@ export interface Draft {
 export interface Spool {
   draft(id: MessageId): Draft;
   manifest(id: MessageId): Promise<Manifest | undefined>;
+  /** Forgets what a writer who did not live to commit has left of a draft. A message that exists stays untouched. */
+  discard(id: MessageId): Promise<void>;
   /** Whether the body is here. */
   has(id: MessageId): Promise<boolean>;
   /** The whole body. @throws NotSpooled */
@@ -114,7 +116,13 @@ while at <= #ARGV do
 end
 return 1`;
 
+/** KEYS chunks octets manifest */
+const discardScript = `
+if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+return redis.call('UNLINK', KEYS[1], KEYS[2])`;
+
 interface SpoolCommands {
+  spoolDiscard(...args: string[]): Promise<number>;
   spoolAppend(...args: (string | number | Buffer)[]): Promise<number>;
   spoolCommit(...args: (string | number | Buffer)[]): Promise<number>;
 }
@@ -123,7 +131,13 @@ interface SpoolCommands {
 export function redisSpool(redis: Redis): Spool {
   redis.defineCommand("spoolAppend", { numberOfKeys: 2, lua: appendScript });
   redis.defineCommand("spoolCommit", { numberOfKeys: 4, lua: commitScript });
+  redis.defineCommand("spoolDiscard", { numberOfKeys: 3, lua: discardScript });
   return {
+    async discard(id) {
+      const { chunks, octets, manifest } = spoolKeys(id);
+      await (redis as Redis & SpoolCommands).spoolDiscard(chunks, octets, manifest);
+    },
+
     draft: (id) => new RedisDraft(redis as Redis & SpoolCommands, id),
 
     async manifest(id) {

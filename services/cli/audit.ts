@@ -57,7 +57,7 @@ async function run(working: Working, options: AuditCommandOptions): Promise<void
   const report = await audit(pipeline, {
     blobs: options.blobs,
     acknowledged,
-    ...(options.repair ? { repair: { routes: config.routes, by: whoami() } } : {}),
+    ...(options.repair ? { repair: { routing: config, by: whoami() } } : {}),
     progress(checked, total) {
       progress ??= new Progress("looked at", total);
       progress.at(checked);
@@ -99,7 +99,7 @@ function render(report: AuditReport, acknowledged: number): string {
     received: messageStates.received,
     stored: messageStates.stored,
     deferred: messageStates.deferred,
-    other: "delivered or failed, with work of other workers open",
+    other: "delivered, bounced or failed, with work of other workers open",
   };
   for (const [state, number] of Object.entries(inFlight)) {
     rows.push([`  ${state}`, count(number), about[state as keyof typeof about]]);

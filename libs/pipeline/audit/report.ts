@@ -25,7 +25,7 @@ export interface AuditFinding {
   repaired?: string | null;
 }
 
-/** In flight: work is open. `other`: delivered or failed, and another worker's work is open. */
+/** In flight: work is open. `other`: at its end by its deliveries, and another worker's work is open. */
 export type InFlightCounts = Record<"received" | "stored" | "deferred" | "other", number>;
 
 /** `archiving`: at its end, and the entries that tell which are on their way to the mail store. */
@@ -59,4 +59,4 @@ export interface AuditReport {
 export type BlobCheck = "none" | "size" | "content";
 
 /** States in which nothing more happens to a message by itself. */
-export const terminalStates: ReadonlySet<MessageState> = new Set(["delivered", "failed"]);
+export const terminalStates: ReadonlySet<MessageState> = new Set(["delivered", "bounced", "failed"]);
