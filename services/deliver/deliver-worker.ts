@@ -4,7 +4,6 @@ import {
   PermanentFailure,
   type RetryPolicy,
   type Target,
-  type TargetConfig,
   targetsOf,
 } from "@millrace/mail";
 import { defineWorker, type WorkerContext, type WorkerDefinition } from "@millrace/pipeline";
