@@ -1,13 +1,15 @@
+import { ProgressLine } from "./progress-line.ts";
 import { duration } from "./terminal.ts";
 
-/** Milliseconds between two updates, on a terminal and in a log. */
-const updates = { terminal: 200, log: 5_000 };
+/** Milliseconds between two lines where there is no terminal. */
+const logEvery = 5_000;
 
-/** Tells on standard error how far long work is: one line that changes on a terminal, a line now and then elsewhere. */
+/** Tells on standard error how far long work is, and when it will be done: on a terminal all the time, else now and then. */
 export class Progress {
   private readonly terminal = process.stderr.isTTY === true;
+  private readonly line = new ProgressLine();
   private readonly started = performance.now();
-  private told = 0;
+  private loggedAt = this.started;
   private readonly verb: string;
   private readonly total: number;
 
@@ -18,24 +20,26 @@ export class Progress {
   }
 
   at(done: number): void {
-    const now = performance.now();
-    if (now - this.told < (this.terminal ? updates.terminal : updates.log)) return;
-    if (this.told === 0 && !this.terminal) {
-      // Short work needs no line in a log.
-      this.told = now;
+    if (this.terminal) {
+      this.line.show(this.text(done));
       return;
     }
-    this.told = now;
-    const rate = (done * 1_000) / (now - this.started);
-    const left = rate > 0 ? `, ${duration(((this.total - done) * 1_000) / rate)} left` : "";
-    const share = this.total > 0 ? ` (${Math.floor((100 * done) / this.total)} %)` : "";
-    const line = `${this.verb} ${count(done)} of ${count(this.total)}${share}, ${count(Math.round(rate))}/s${left}`;
-    process.stderr.write(this.terminal ? `\r\x1b[K${line}` : `${line}\n`);
+    const now = performance.now();
+    if (now - this.loggedAt < logEvery) return;
+    this.loggedAt = now;
+    process.stderr.write(`${this.text(done)}\n`);
   }
 
   /** Takes the line away. */
   end(): void {
-    if (this.terminal && this.told > 0) process.stderr.write("\r\x1b[K");
+    this.line.clear();
+  }
+
+  private text(done: number): string {
+    const rate = (done * 1_000) / (performance.now() - this.started);
+    const left = rate > 0 ? `, ${duration(((this.total - done) * 1_000) / rate)} left` : "";
+    const share = this.total > 0 ? ` (${Math.floor((100 * done) / this.total)} %)` : "";
+    return `${this.verb} ${count(done)} of ${count(this.total)}${share}, ${count(Math.round(rate))}/s${left}`;
   }
 }
 
