@@ -19,7 +19,7 @@ export interface Output {
 /** A folder of a test's own, as a user's working folder: `millrace` is run in it. */
 export class Installation {
   readonly folder = mkdtempSync(join(tmpdir(), "mr-"));
-  private readonly env: Record<string, string>;
+  readonly env: Record<string, string>;
   private process: ChildProcess | undefined;
   /** What `up` has written so far. */
   output = "";
