@@ -32,7 +32,7 @@ export interface SiteOptions {
 }
 
 /** Debian's libfaketime: it answers a process that asks for the time, by what stands in a file. */
-export const faketimeLibrary = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+export const faketimeLibrary = `/usr/lib/${process.arch === "arm64" ? "aarch64" : "x86_64"}-linux-gnu/faketime/libfaketime.so.1`;
 
 /** Milliseconds processes have to be gone after a SIGKILL, or after their supervisor. */
 const endWithin = 60_000;
@@ -83,7 +83,9 @@ export class Site {
     if (shape === "clock") {
       site.setClock(0);
       Object.assign(millrace.env, {
-        LD_PRELOAD: faketimeLibrary,
+        // The C library's malloc before jemalloc, with which Debian's Redis is linked: that one asks for the time while
+        // libfaketime is only just starting, and the two wait for each other.
+        LD_PRELOAD: `${faketimeLibrary} libc.so.6`,
         FAKETIME_TIMESTAMP_FILE: site.clockFile,
         // Every look at the clock reads the file: all processes jump together, as on one machine.
         FAKETIME_NO_CACHE: "1",
@@ -91,8 +93,13 @@ export class Site {
         FAKETIME_DONT_FAKE_MONOTONIC: "1",
       });
     }
-    await site.up();
-    return site;
+    try {
+      await site.up();
+      return site;
+    } catch (error) {
+      await site.close();
+      throw error;
+    }
   }
 
   get folder(): string {
