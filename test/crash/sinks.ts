@@ -4,6 +4,16 @@ import type { AddressInfo, Server as NetServer } from "node:net";
 import { SMTPServer } from "smtp-server";
 import { type Arrival, readDelivered } from "./arrival.ts";
 
+/**
+ * Milliseconds a sink takes to answer, one after the other: long enough that most trouble finds deliveries whose answer
+ * is still to come.
+ */
+const answerTimes = [0, 5, 30, 2, 80, 10, 0, 45];
+
+function answerTime(arrivals: readonly Arrival[]): number {
+  return answerTimes[arrivals.length % answerTimes.length] as number;
+}
+
 /** A far side that takes everything, and remembers it from before it says so. */
 export interface Sink {
   url: string;
@@ -23,7 +33,7 @@ export async function openSmtpSink(): Promise<Sink> {
       stream.once("end", () => {
         const recipients = session.envelope.rcptTo.map(({ address }) => address);
         arrivals.push({ ...readDelivered(Buffer.concat(chunks)), recipients });
-        done();
+        setTimeout(done, answerTime(arrivals));
       });
     },
   });
@@ -71,7 +81,7 @@ async function take(request: IncomingMessage, response: ServerResponse, arrivals
     recipients: data.envelope.recipients,
     deliveryId: String(request.headers["webhook-id"]),
   });
-  response.writeHead(204).end();
+  setTimeout(() => response.writeHead(204).end(), answerTime(arrivals));
 }
 
 function portOf(server: NetServer): number {
