@@ -13,9 +13,11 @@ export interface Verdict {
 /**
  * Holds the evidence against the promise: what was acknowledged is stored, octet for octet, once; what is stored was
  * delivered to each target, once, or again with the same id.
+ *
+ * @param inFlight messages that have work left: late, which is bad enough, but not lost
  */
-export function judge(evidence: Evidence): Verdict {
-  const problems = [...senderProblems(evidence), ...storeProblems(evidence)];
+export function judge(evidence: Evidence, inFlight: ReadonlySet<string> = new Set()): Verdict {
+  const problems = [...senderProblems(evidence), ...storeProblems(evidence, inFlight)];
   const repeated: string[] = [];
   for (const target of ["maildir", "smtp", "webhook"] as const) {
     const verdict = targetVerdict(target, evidence);
@@ -35,7 +37,7 @@ function senderProblems({ sent }: Evidence): string[] {
   });
 }
 
-function storeProblems({ sent, stored }: Evidence): string[] {
+function storeProblems({ sent, stored }: Evidence, inFlight: ReadonlySet<string>): string[] {
   const problems: string[] = [];
   const byId = new Map(stored.map((message) => [message.id, message]));
   const byHash = Map.groupBy(stored, ({ sha256 }) => sha256);
@@ -49,7 +51,9 @@ function storeProblems({ sent, stored }: Evidence): string[] {
       );
     if (fate.state !== "acknowledged") continue;
     const message = byId.get(fate.id);
-    if (!message) problems.push(`${mail.name}: LOST: acknowledged as ${fate.id}, and not stored`);
+    if (!message && inFlight.has(fate.id))
+      problems.push(`${mail.name}: acknowledged as ${fate.id}, and still in flight`);
+    else if (!message) problems.push(`${mail.name}: LOST: acknowledged as ${fate.id}, and not stored`);
     else if (typeof message.sha256 !== "string")
       problems.push(`${mail.name}: LOST: acknowledged as ${fate.id}: ${message.sha256.unreadable}`);
     else if (message.sha256 !== mail.sha256)

@@ -71,10 +71,10 @@ export async function runRound(
   const sent = await load.end();
   collector.sent.push(...sent);
 
-  const busy = await untilIdle(site, options.idleWithin ?? idleWithin);
-  if (busy) problems.push(busy);
+  const unfinished = await untilIdle(site, options.idleWithin ?? idleWithin);
+  if (unfinished) problems.push(unfinished.problem);
   if (kind.disks) collector.mistrustDisks();
-  const verdict = judge(await collector.collect());
+  const verdict = judge(await collector.collect(), unfinished?.inFlight);
   const repeated = verdict.repeated.filter((line) => !collector.repeated.has(line));
   for (const line of repeated) collector.repeated.add(line);
   problems.push(...verdict.problems, ...(await auditProblems(site)));
