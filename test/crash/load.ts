@@ -20,7 +20,7 @@ export interface LoadOptions {
 }
 
 /** Milliseconds between two mails of one sender, at most; and between two tries at a port nobody listens on. */
-const longestPause = 150;
+const longestPause = 80;
 const retryPause = 50;
 /** Mails one connection carries, at most. */
 const longestConnection = 12;
@@ -35,7 +35,7 @@ export class Load {
 
   constructor(options: LoadOptions) {
     this.options = options;
-    this.senders = Array.from({ length: options.senders ?? 5 }, (_, i) => this.run(i));
+    this.senders = Array.from({ length: options.senders ?? 6 }, (_, i) => this.run(i));
   }
 
   /** How many mails were acknowledged so far. */

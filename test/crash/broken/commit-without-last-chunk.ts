@@ -1,4 +1,3 @@
-import type { Manifest } from "@millrace/mail";
 import { inService } from "./in-service.ts";
 
 /** Where the commit's arguments have the number of octets, the manifest and the last chunk (libs/spool). */
@@ -8,7 +7,7 @@ const at = { octets: 5, manifest: 6, lastChunk: 9 };
 if (inService(import.meta.url)) {
   const { replaceSpoolCommit } = await import("./spool-commit.ts");
   replaceSpoolCommit((commit, args) => {
-    const manifest = JSON.parse(args[at.manifest] as string) as Manifest;
+    const manifest = JSON.parse(args[at.manifest] as string) as { receivedFieldSize: number };
     const chunk = args[at.lastChunk] as Buffer;
     const before = Number(args[at.octets]) - chunk.length;
     const kept = chunk.subarray(0, Math.max(0, manifest.receivedFieldSize - before));
