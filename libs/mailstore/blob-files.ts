@@ -125,15 +125,19 @@ export class BlobFiles {
     return size <= readAtOnce ? readFileSync(path) : readFile(path);
   }
 
-  private whole(id: MessageId, size: number): string {
+  /** What is wrong with the blob's file, by its size; undefined when nothing is. */
+  defect(id: MessageId, size: number): string | undefined {
     const path = join(this.directory, blobPath(id));
     const found = statSync(path, { throwIfNoEntry: false });
-    if (found?.size === size) return path;
+    if (found?.size === size) return undefined;
     const state = found ? `has ${found.size} octets where ${size} were written` : "is missing";
-    throw new NotStored(
-      id,
-      `its index row is there, but the blob ${path} ${state}; restore it from a backup`,
-    );
+    return `its index row is there, but the blob ${path} ${state}; restore it from a backup`;
+  }
+
+  private whole(id: MessageId, size: number): string {
+    const defect = this.defect(id, size);
+    if (defect) throw new NotStored(id, defect);
+    return join(this.directory, blobPath(id));
   }
 
   /**

@@ -38,7 +38,7 @@ const failureData = z.object({
   reply: z.string().optional().catch(undefined),
 });
 
-/** `job.dead` and `job.replayed`. Lenient: a dead letter must be seen even when its record is poor. */
+/** `job.dead`, `job.replayed` and `job.discarded`. Lenient: a dead letter must be seen even when its record is poor. */
 const jobData = z.object({
   job: z.string().catch(""),
   worker: z.string().optional().catch(undefined),
@@ -50,9 +50,11 @@ const jobData = z.object({
 });
 export type JobRecord = z.infer<typeof jobData> & { worker: string };
 
-/** What a `job.dead` or `job.replayed` entry says; undefined for every other entry. */
+const jobEvents = new Set(["job.dead", "job.replayed", "job.discarded"]);
+
+/** What a `job.dead`, `job.replayed` or `job.discarded` entry says; undefined for every other entry. */
 export function jobRecord(entry: JournalEntry): JobRecord | undefined {
-  if (entry.event !== "job.dead" && entry.event !== "job.replayed") return undefined;
+  if (!jobEvents.has(entry.event)) return undefined;
   const data = jobData.parse(entry.data);
   return { ...data, worker: data.worker ?? entry.worker };
 }
@@ -90,7 +92,9 @@ export function applyEntry(rows: Map<string, TargetRow>, entry: JournalEntry): S
   if (outcome) return applyOutcome(rows, entry, outcome);
   const job = jobRecord(entry);
   if (job?.worker !== "deliver") return new Set();
-  return entry.event === "job.dead" ? applyDeath(rows, entry, job) : applyReplay(rows, job);
+  if (entry.event === "job.dead") return applyDeath(rows, entry, job);
+  // A discarded delivery has failed all the same.
+  return entry.event === "job.replayed" ? applyReplay(rows, job) : new Set();
 }
 
 function applyOutcome(

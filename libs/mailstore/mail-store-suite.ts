@@ -1,9 +1,12 @@
 import { afterEach, beforeEach, describe } from "node:test";
 import type { MailStore } from "./mail-store.ts";
 import { archivingCases } from "./suite/archiving.ts";
+import { deadLetterCases } from "./suite/dead-letters.ts";
 import type { StorePlace, SuiteContext } from "./suite/fixtures.ts";
 import { listingCases } from "./suite/listing.ts";
 import { searchingCases } from "./suite/searching.ts";
+import { selectingCases } from "./suite/selecting.ts";
+import { snapshotCases } from "./suite/snapshots.ts";
 import { stateCases } from "./suite/states.ts";
 import { storingCases } from "./suite/storing.ts";
 
@@ -34,5 +37,8 @@ export function testMailStore(name: string, begin: () => Promise<StorePlace>): v
     archivingCases(context);
     listingCases(context);
     searchingCases(context);
+    deadLetterCases(context);
+    selectingCases(context);
+    snapshotCases(context);
   });
 }

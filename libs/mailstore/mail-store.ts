@@ -1,5 +1,8 @@
 import type { Readable } from "node:stream";
 import type { Defect, JournalEntry, Manifest, MessageId, MessageState, ParsedMessage } from "@millrace/mail";
+import type { DeadLetter, DeadLetterCount, DeadLetterPage, DeadLetterQuery } from "./dead-letter.ts";
+import type { MessageQuery, Selected } from "./selection.ts";
+import type { StoreSnapshot } from "./store-snapshot.ts";
 
 /** What `messages list` shows of one message. */
 export interface MessageSummary {
@@ -33,6 +36,8 @@ export interface DeliveryStatus {
   target: string;
   label: string;
   recipients: string[];
+  /** Those recipients who have the message. */
+  delivered: string[];
   /** Of all its recipients together: deferred before pending, failed before delivered. */
   state: "pending" | "deferred" | "delivered" | "failed";
   /** Number of the last attempt; a replay counts from 1 again. */
@@ -79,6 +84,16 @@ export interface MailStore {
   /** As many as there are in each state; costs the same at any size. Of `received` the store knows none: 0. */
   counts(): Record<MessageState, number>;
   deliveries(id: MessageId): DeliveryStatus[];
+  /** By number, oldest first unless the page says otherwise. */
+  deadLetters(query: DeadLetterQuery, page: DeadLetterPage): DeadLetter[];
+  countDeadLetters(query: DeadLetterQuery): DeadLetterCount;
+  /** Up to `limit` messages in the order in which they came, behind the position `after`. */
+  select(query: MessageQuery, after: string | undefined, limit: number): Selected[];
+  countSelected(query: MessageQuery): number;
+  /** The store at this instant, for an audit; undefined while it has not been made. To be closed. */
+  snapshot(): StoreSnapshot | undefined;
+  /** Why a stored message's blob is not what it must be; undefined when it is. Looks at its size, not into it. */
+  blobDefect(id: MessageId, size: number): string | undefined;
   /** What happened to a message, in order of time. */
   journal(id: MessageId): JournalEntry[];
   /**

@@ -4,11 +4,17 @@ import type { Readable } from "node:stream";
 import type { JournalEntry } from "@millrace/mail";
 import { type Manifest, type MessageId, messageStateNames, type ParsedMessage } from "@millrace/mail";
 import { BlobFiles } from "./blob-files.ts";
+import type { DeadLetter, DeadLetterCount, DeadLetterPage, DeadLetterQuery } from "./dead-letter.ts";
 import type { DeliveryStatus, ListQuery, MailStore, MessageSummary, StoreItem } from "./mail-store.ts";
 import { NotStored, PartlyStored } from "./not-stored.ts";
+import type { MessageQuery, Selected } from "./selection.ts";
 import { openForReading, openForWriting, transaction } from "./sqlite-connection.ts";
+import { SqliteDeadLetters } from "./sqlite-dead-letters.ts";
 import { SqliteIndex } from "./sqlite-index.ts";
 import { SqliteJournal } from "./sqlite-journal.ts";
+import { SqliteSelection } from "./sqlite-selection.ts";
+import { sqliteSnapshot } from "./sqlite-snapshot.ts";
+import type { StoreSnapshot } from "./store-snapshot.ts";
 
 export interface MailStoreOptions {
   /** Folder of the store: `index.sqlite` and `blobs/`. */
@@ -26,6 +32,8 @@ interface Connection {
   db: DatabaseSync;
   index: SqliteIndex;
   journal: SqliteJournal;
+  deadLetters: SqliteDeadLetters;
+  selection: SqliteSelection;
 }
 
 class FileMailStore implements MailStore {
@@ -92,6 +100,31 @@ class FileMailStore implements MailStore {
     return this.reader()?.journal.deliveries(id) ?? [];
   }
 
+  deadLetters(query: DeadLetterQuery, page: DeadLetterPage): DeadLetter[] {
+    return this.reader()?.deadLetters.list(query, page) ?? [];
+  }
+
+  countDeadLetters(query: DeadLetterQuery): DeadLetterCount {
+    return this.reader()?.deadLetters.count(query) ?? { total: 0, newest: 0, groups: [] };
+  }
+
+  select(query: MessageQuery, after: string | undefined, limit: number): Selected[] {
+    return this.reader()?.selection.select(query, after, limit) ?? [];
+  }
+
+  countSelected(query: MessageQuery): number {
+    return this.reader()?.selection.count(query) ?? 0;
+  }
+
+  snapshot(): StoreSnapshot | undefined {
+    const db = openForReading(this.path);
+    return db && sqliteSnapshot(db);
+  }
+
+  blobDefect(id: MessageId, size: number): string | undefined {
+    return this.blobs.defect(id, size);
+  }
+
   journal(id: MessageId): JournalEntry[] {
     return this.reader()?.journal.entries(id) ?? [];
   }
@@ -133,7 +166,14 @@ class FileMailStore implements MailStore {
 }
 
 function connectionOf(db: DatabaseSync): Connection {
-  return { db, index: new SqliteIndex(db), journal: new SqliteJournal(db) };
+  const deadLetters = new SqliteDeadLetters(db);
+  return {
+    db,
+    index: new SqliteIndex(db),
+    journal: new SqliteJournal(db, deadLetters),
+    deadLetters,
+    selection: new SqliteSelection(db),
+  };
 }
 
 function emptyCounts() {

@@ -105,6 +105,39 @@ const migrations: readonly string[] = [
   CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
   INSERT INTO meta VALUES ('cursor', '0-0');
   `,
+  `
+  -- A dead letter's number is never given again: who discards number 7 must not hit another one.
+  ALTER TABLE dead_letters RENAME TO numbered_dead_letters;
+  DROP INDEX dead_letters_by_time;
+  DROP INDEX dead_letters_by_worker;
+  CREATE TABLE dead_letters (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    message TEXT NOT NULL,
+    worker TEXT NOT NULL,
+    job TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    attempts INTEGER,
+    target TEXT,
+    label TEXT,
+    class TEXT NOT NULL,
+    code TEXT,
+    error TEXT NOT NULL,
+    permanent INTEGER NOT NULL,
+    status TEXT,
+    reply TEXT,
+    sender TEXT,
+    recipients TEXT,
+    subject TEXT,
+    UNIQUE (message, worker, job)
+  ) STRICT;
+  INSERT INTO dead_letters SELECT * FROM numbered_dead_letters ORDER BY number;
+  DROP TABLE numbered_dead_letters;
+  CREATE INDEX dead_letters_by_time ON dead_letters (at);
+  CREATE INDEX dead_letters_by_worker ON dead_letters (worker, at);
+
+  -- The messages that were accepted, for the audit: each one's first entry in the journal.
+  CREATE INDEX arrivals ON journal (message) WHERE event = 'message.received';
+  `,
 ];
 
 /** Version of the schema this code works with. */
@@ -114,9 +147,9 @@ export function versionOf(db: DatabaseSync): number {
   return Number(db.prepare("PRAGMA user_version").get()?.user_version);
 }
 
-/** Brings a file up to {@link schemaVersion}. To be run inside one transaction that holds the write lock. */
-export function migrate(db: DatabaseSync): void {
-  for (let version = versionOf(db); version < schemaVersion; version++) {
+/** Brings a file up to a version. To be run inside one transaction that holds the write lock. */
+export function migrate(db: DatabaseSync, to = schemaVersion): void {
+  for (let version = versionOf(db); version < to; version++) {
     db.exec(migrations[version] as string);
     db.exec(`PRAGMA user_version = ${version + 1}`);
   }

@@ -46,7 +46,9 @@ export class SqliteIndex {
         .run(place, JSON.stringify(manifest), JSON.stringify(parsed));
       // Its parsing may have been a dead letter before, when nobody could know sender and subject.
       this.statements
-        .get("UPDATE dead_letters SET sender = ?, recipients = ?, subject = ? WHERE message = ?")
+        .get(
+          "UPDATE dead_letters SET sender = ?, recipients = coalesce(recipients, ?), subject = ? WHERE message = ?",
+        )
         .run(
           manifest.envelope.from,
           JSON.stringify(manifest.envelope.recipients),

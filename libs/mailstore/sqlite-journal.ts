@@ -3,20 +3,22 @@ import type { JournalEntry, MessageId } from "@millrace/mail";
 import {
   applyEntry,
   concernsDelivery,
-  type JobRecord,
   jobRecord,
   messageState,
   type TargetRow,
 } from "./delivery-projection.ts";
 import type { DeliveryStatus } from "./mail-store.ts";
 import { Statements } from "./sqlite-connection.ts";
+import type { SqliteDeadLetters } from "./sqlite-dead-letters.ts";
 
 /** The journal for good in SQLite, and what follows from it: deliveries, dead letters, states. */
 export class SqliteJournal {
   private readonly statements: Statements;
+  private readonly deadLetters: SqliteDeadLetters;
 
-  constructor(db: DatabaseSync) {
+  constructor(db: DatabaseSync, deadLetters: SqliteDeadLetters) {
     this.statements = new Statements(db);
+    this.deadLetters = deadLetters;
   }
 
   cursor(): string {
@@ -40,7 +42,7 @@ export class SqliteJournal {
         for (const target of applyEntry(message.rows, entry)) message.changed.add(target);
       }
       const job = jobRecord(entry);
-      if (job) this.keepDeadLetter(entry, job);
+      if (job) this.deadLetters.apply(entry, job);
     }
     for (const [id, message] of touched) this.write(id, message);
     this.statements.get("UPDATE meta SET value = ? WHERE key = 'cursor'").run(cursor);
@@ -67,6 +69,7 @@ export class SqliteJournal {
       target: row.target,
       label: row.label,
       recipients: [...recipients.keys()],
+      delivered: [...recipients].filter(([, state]) => state === "delivered").map(([who]) => who),
       state: row.state,
       attempts: row.attempts,
       lastAttemptAt: lastAt === null ? null : new Date(lastAt).toISOString(),
@@ -130,44 +133,6 @@ export class SqliteJournal {
     }
     const state = messageState(Array.from(rows.values(), (row) => row.state));
     this.statements.get("UPDATE messages SET state = ? WHERE id = ? AND state <> ?").run(state, id, state);
-  }
-
-  private keepDeadLetter(entry: JournalEntry, job: JobRecord): void {
-    if (entry.event === "job.replayed") {
-      this.statements
-        .get("DELETE FROM dead_letters WHERE message = ? AND worker = ? AND job = ?")
-        .run(entry.message, job.worker, job.job);
-      return;
-    }
-    const message = this.statements
-      .get("SELECT sender, recipients, subject FROM messages WHERE id = ?")
-      .get(entry.message);
-    const { failure } = job;
-    this.statements
-      .get(
-        `INSERT OR REPLACE INTO dead_letters
-         (message, worker, job, at, attempts, target, label, class, code, error, permanent, status, reply,
-          sender, recipients, subject)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      )
-      .run(
-        entry.message,
-        job.worker,
-        job.job,
-        Math.round(entry.at),
-        job.attempts ?? entry.attempt ?? null,
-        job.target ?? null,
-        job.label ?? null,
-        failure.class,
-        failure.code ?? null,
-        failure.message,
-        failure.permanent ? 1 : 0,
-        failure.status ?? null,
-        failure.reply ?? null,
-        message?.sender ?? null,
-        job.recipients ? JSON.stringify(job.recipients) : (message?.recipients ?? null),
-        message?.subject ?? null,
-      );
   }
 }
 

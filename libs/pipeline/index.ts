@@ -1,11 +1,22 @@
+export { type AuditOptions, audit } from "./audit/audit.ts";
+export {
+  type AuditFinding,
+  type AuditProblem,
+  type AuditReport,
+  auditProblems,
+  type BlobCheck,
+} from "./audit/report.ts";
 export { type EventData, type EventName, events } from "./events.ts";
 export type { Intake } from "./intake.ts";
 export { type JournalTail, journalTail } from "./journal.ts";
 export { type Ledger, redisLedger } from "./ledger.ts";
+export { type LedgerReplay, type LeftRun, replayRuns } from "./ledger-replay.ts";
 export { openIntake } from "./open-intake.ts";
 export { bodyOf, openPipeline, type Pipeline } from "./open-pipeline.ts";
 export { openQueues, type QueueCounts, type Queues } from "./queues.ts";
 export { startReconciler } from "./reconciler.ts";
+export { type ReplayCount, replay } from "./replay.ts";
+export { deadLetterItems, type ReplayItem, storedItems } from "./replay-items.ts";
 export { defaultRetry, type RetryPolicy, retryDelay } from "./retry.ts";
 export { type RunningWorker, startWorker } from "./start-worker.ts";
 export { openSubscriptions, type Subscription } from "./subscriptions.ts";

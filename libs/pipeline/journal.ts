@@ -25,6 +25,8 @@ export interface JournalTail {
   of(id: MessageId): Promise<JournalEntry[]>;
   /** Removes entries up to and including `seq`. Only for whoever has archived them. */
   trim(seq: string): Promise<void>;
+  /** Id of the newest entry there ever was, archived or not; "0-0" when there is none. */
+  last(): Promise<string>;
   /** How many entries wait to be archived. */
   length(): Promise<number>;
 }
@@ -54,6 +56,11 @@ export function journalTail(redis: Redis): JournalTail {
     async trim(seq) {
       const [ms, n] = seq.split("-").map(Number) as [number, number];
       await redis.xtrim(key, "MINID", `${ms}-${n + 1}`);
+    },
+    async last() {
+      if (!(await redis.exists(key))) return "0-0";
+      const info = (await redis.xinfo("STREAM", key)) as (string | number)[];
+      return String(info[info.indexOf("last-generated-id") + 1]);
     },
     length: () => redis.xlen(key),
   };

@@ -1,5 +1,5 @@
 import type { MessageId } from "@millrace/mail";
-import { shardOf, spoolKeys } from "@millrace/spool";
+import { shardOf, shards, spoolKeys } from "@millrace/spool";
 
 /** The pipeline's keys of one message; in the message's shard, so that one script may touch them with its body. */
 export function ledgerKeys(id: MessageId) {
@@ -20,6 +20,11 @@ export function shardKeys(shard: string) {
     /** Stream of the journal's newest entries, until the store has archived them. */
     journal: `millrace:${shard}:journal`,
   };
+}
+
+/** Hash of where a replay of many messages stands. In the shard of the messages, to move on in one step with them. */
+export function replayRunKey(run: string): string {
+  return `millrace:${shards[0]}:replay:${run}`;
 }
 
 /** Hash of worker name -> JSON of its subscription. */

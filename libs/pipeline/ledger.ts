@@ -42,14 +42,37 @@ if spooled == 0 and redis.call('EXISTS', KEYS[1]) == 0 then
 end
 return 1`;
 
+/** KEYS work; ARGV unit unit-json. Answers 0 when the unit is not there. */
+const noteScript = `
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return 1`;
+
+/**
+ * KEYS work open manifest chunks; ARGV id
+ * Checked in the step itself: between a look at the message and its end a replay may have opened work.
+ */
+const closeScript = `
+if redis.call('EXISTS', KEYS[4]) == 1 then return 0 end
+for _, unit in ipairs(redis.call('HVALS', KEYS[1])) do
+  if not cjson.decode(unit).dead then return 0 end
+end
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('DEL', KEYS[1], KEYS[3])
+return 1`;
+
 interface LedgerCommands {
   ledgerSettle(...args: (string | number)[]): Promise<number>;
+  ledgerNote(...args: string[]): Promise<number>;
+  ledgerClose(...args: string[]): Promise<number>;
 }
 
 /** What is still to be done for every message that has not reached its end. Owns its keys in Redis. */
 export interface Ledger {
   /** The unit, and the message's manifest; undefined when the unit was settled before. */
   begin(ref: UnitRef): Promise<{ unit: Unit; manifest: Manifest } | undefined>;
+  /** Writes a unit as it is now, if it is there. */
+  note(ref: UnitRef, unit: Unit): Promise<void>;
   /** Records the end of a run in one step. False when the unit had been settled before: then nothing was changed. */
   settle(ref: UnitRef, settlement: Settlement): Promise<boolean>;
   /** All units of a message. */
@@ -60,12 +83,14 @@ export interface Ledger {
   open(offset: number, limit: number): Promise<{ id: MessageId; at: number }[]>;
   /** Opens units for a message, as publishing does; those that exist stay as they are. */
   reopen(id: MessageId, units: ReadonlyMap<string, Unit>): Promise<void>;
-  /** Removes a message nothing is left of: no work, no body. */
+  /** Removes a message nothing is left of: no work, no body. Does nothing when something is. */
   close(id: MessageId): Promise<void>;
 }
 
 export function redisLedger(redis: Redis): Ledger {
   redis.defineCommand("ledgerSettle", { numberOfKeys: 5, lua: settleScript });
+  redis.defineCommand("ledgerNote", { numberOfKeys: 1, lua: noteScript });
+  redis.defineCommand("ledgerClose", { numberOfKeys: 4, lua: closeScript });
   const scripted = redis as Redis & LedgerCommands;
   return {
     async begin({ message, unit }) {
@@ -79,6 +104,10 @@ export function redisLedger(redis: Redis): Ledger {
       return found.dead
         ? undefined
         : { unit: found, manifest: manifestSchema.parse(JSON.parse(manifestJson)) };
+    },
+
+    async note({ message, unit }, now) {
+      await scripted.ledgerNote(workKey(message), unit, JSON.stringify(now));
     },
 
     async settle({ message, unit }, { outcome, unit: next, journal, opens }) {
@@ -128,7 +157,7 @@ export function redisLedger(redis: Redis): Ledger {
 
     async close(id) {
       const keys = ledgerKeys(id);
-      await redis.multi().zrem(keys.open, id).del(keys.manifest, keys.work).exec();
+      await scripted.ledgerClose(keys.work, keys.open, keys.manifest, keys.chunks, id);
     },
   };
 }

@@ -6,6 +6,7 @@ import { redisSpool, type Spool } from "@millrace/spool";
 import type { Redis } from "ioredis";
 import { type JournalTail, journalTail } from "./journal.ts";
 import { type Ledger, redisLedger } from "./ledger.ts";
+import { type LedgerReplay, ledgerReplay } from "./ledger-replay.ts";
 import { openQueues, type Queues } from "./queues.ts";
 import { openSubscriptions, type Subscriptions } from "./subscriptions.ts";
 
@@ -14,6 +15,8 @@ export interface Pipeline {
   redis: Redis;
   spool: Spool;
   ledger: Ledger;
+  /** The ways back into the ledger for jobs that have ended. */
+  replays: LedgerReplay;
   queues: Queues;
   subscriptions: Subscriptions;
   journal: JournalTail;
@@ -39,6 +42,7 @@ export async function openPipeline(
     redis,
     spool: redisSpool(redis),
     ledger,
+    replays: ledgerReplay(redis),
     queues,
     subscriptions,
     journal: journalTail(redis),

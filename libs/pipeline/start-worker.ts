@@ -8,6 +8,7 @@ import { queuePrefix } from "./keys.ts";
 import type { Settlement } from "./ledger.ts";
 import type { Pipeline } from "./open-pipeline.ts";
 import { retryDelay } from "./retry.ts";
+import { Trials } from "./trials.ts";
 import { type JobData, jobDataSchema, type Unit, type UnitRef } from "./unit.ts";
 import { Snooze, type WorkerDefinition } from "./worker.ts";
 
@@ -24,6 +25,9 @@ export interface WorkerTiming {
 const defaultTiming: WorkerTiming = { lockDuration: 20_000, stalledInterval: 5_000, finishWithin: 10_000 };
 /** Milliseconds a handler has between its signal and being left behind. */
 const giveUpWithin = 1_000;
+
+/** Milliseconds a suspect stays away while others are tried, and up to as long again, by chance. */
+const trialPause = 1_000;
 
 /** An entry of the pipeline's own, beside those of the events. */
 type OwnEntry = Pick<NewEntry, "event" | "data">;
@@ -47,6 +51,7 @@ export async function startWorker(
   const { lockDuration, stalledInterval, finishWithin } = { ...defaultTiming, ...timing };
   const { ledger, queues, log } = pipeline;
   const stopping = new AbortController();
+  const trials = new Trials();
   await pipeline.subscriptions.register(worker.name, worker.on);
 
   /** Runs a step on Redis until it has worked: a full or restarting Redis must not turn into a failed job. */
@@ -104,7 +109,9 @@ export async function startWorker(
   const bury = async (ref: UnitRef, unit: Unit, run: Run, started: number, failure: FailureRecord) => {
     const data = run.kept?.data ?? unit.data;
     const attempts = run.ctx.attempt;
-    const entry = { event: "job.dead", data: { ...data, job: ref.unit, attempts, failure } };
+    // All a replay needs is in the entry: when it comes, nothing else of the job may be left.
+    const work = { event: unit.event, at: unit.at, data };
+    const entry = { event: "job.dead", data: { ...data, job: ref.unit, attempts, failure, work } };
     run.ctx.log.error({ job: ref.unit, failure }, "dead-lettered");
     await settle(ref, {
       outcome: "dead",
@@ -127,11 +134,12 @@ export async function startWorker(
     const begun = await persistently(() => ledger.begin(ref));
     // Settled by an earlier run that did not live to complete its job.
     if (!begun) return;
-    const { unit, manifest } = begun;
+    const { manifest } = begun;
+    const { unit, endTrial } = await beginTrial(job, token, ref, begun.unit);
     const controller = new AbortController();
     const interrupt = () => controller.abort(new Interrupted("the process is stopping"));
     stopping.signal.addEventListener("abort", interrupt);
-    const crashes = job.stalledCounter;
+    const crashes = begun.unit.trials ?? 0;
     const started = Date.now();
     const run = startRun(worker, pipeline, { ref, unit, manifest, crashes, signal: controller.signal });
     try {
@@ -143,12 +151,15 @@ export async function startWorker(
       await settle(ref, { outcome: "done", ...outcome(run, run.emissions, started, doneEntry(run, ref)) });
     } catch (error) {
       if (error instanceof Interrupted) {
-        await keepProgress(ref, unit, run, started);
+        // A shutdown in order is no death.
+        if (endTrial) await persistently(() => ledger.note(ref, begun.unit));
+        await keepProgress(ref, begun.unit, run, started);
         await job.moveToWait(token);
         run.ctx.log.info({ job: name }, "handed back");
         throw new WaitingError();
       }
       if (error instanceof Snooze) {
+        if (endTrial) await persistently(() => ledger.note(ref, begun.unit));
         await persistently(() => job.moveToDelayed(Date.now() + error.delay, token));
         throw new DelayedError();
       }
@@ -167,8 +178,23 @@ export async function startWorker(
       await persistently(() => job.moveToDelayed(nextAttemptAt, token));
       throw new DelayedError();
     } finally {
+      endTrial?.();
       stopping.signal.removeEventListener("abort", interrupt);
     }
+  };
+
+  /** A job that outlived its process is tried as a suspect, with a mark that only an end of the run takes away. */
+  const beginTrial = async (job: Job<JobData>, token: string | undefined, ref: UnitRef, unit: Unit) => {
+    const deaths = unit.trials ?? 0;
+    if (job.stalledCounter === 0 && deaths === 0) return { unit, endTrial: undefined };
+    const endTrial = trials.begin(deaths);
+    if (!endTrial) {
+      await persistently(() => job.moveToDelayed(Date.now() + trialPause * (1 + Math.random()), token));
+      throw new DelayedError();
+    }
+    await persistently(() => ledger.note(ref, { ...unit, trials: deaths + 1 }));
+    const { trials: _, ...survived } = unit;
+    return { unit: survived, endTrial };
   };
 
   const delayAfter = (error: unknown, attempt: number): number | undefined => {

@@ -14,6 +14,8 @@ export const unitSchema = z.object({
   data: z.record(z.string(), z.unknown()),
   /** Attempts that have failed. */
   attempts: z.number().int().default(0),
+  /** Trials that their process did not survive, the one under way included; see `Trials`. */
+  trials: z.number().int().optional(),
   /** Set when the unit is a dead letter of a message whose body is still in the spool. */
   dead: z.boolean().optional(),
 });

@@ -51,7 +51,10 @@ export interface WorkerContext {
   signal: AbortSignal;
   /** From 1. A snooze or a shutdown costs none. */
   attempt: number;
-  /** How often this job took its process down with it, or was lost. */
+  /**
+   * How often its process died while this job was tried as a suspect: at first together with others that were in hand
+   * at a death, from the third time on with no other suspect beside it.
+   */
   crashes: number;
   /** The same at every run of this job: for the far side to tell a repetition. */
   idempotencyKey: string;

@@ -1,5 +1,6 @@
 import { type Config, ConfigError, loadConfig } from "./config.ts";
 import { createLogger, type Logger } from "./log.ts";
+import { startWatchdog } from "./watchdog.ts";
 
 /** Exit statuses a supervisor tells apart: a wrong configuration does not get better by a restart. */
 export const exitStatus = { ok: 0, crashed: 1, config: 78, unavailable: 69 } as const;
@@ -25,10 +26,13 @@ export interface ServiceContext {
 /**
  * The life of a process: configuration, logger, start, readiness, signals, end. SIGTERM, or the loss of the
  * supervisor it was started by, stops it in order; a second signal ends it at once.
+ *
+ * @param options `watchdog`: whether code that may never return runs in it; see {@link startWatchdog}
  */
 export async function runService(
   name: string,
   start: (context: ServiceContext) => Promise<RunningService>,
+  options: { watchdog?: boolean } = {},
 ): Promise<void> {
   const supervised = process.send !== undefined;
   let log: Logger | undefined;
@@ -63,6 +67,8 @@ export async function runService(
     const config = await loadConfig();
     log = createLogger(name, config.settings.LOG_LEVEL);
     const logger = log;
+    const { WATCHDOG_SECONDS } = config.settings;
+    if (options.watchdog && WATCHDOG_SECONDS > 0) startWatchdog(WATCHDOG_SECONDS, name);
     process.on("unhandledRejection", (error) => {
       logger.fatal({ err: error }, "crashed");
       end(exitStatus.crashed);

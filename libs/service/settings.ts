@@ -23,6 +23,13 @@ export const settings = {
     default: "info",
     of: ["trace", "debug", "info", "warn", "error", "fatal", "silent"],
   }),
+  WATCHDOG_SECONDS: integer({
+    about:
+      "Time a worker process may be blocked by a handler that never returns; then it is killed, and another takes its jobs over. 0: never.",
+    default: 60,
+    min: 0,
+    max: 86_400,
+  }),
 
   SMTP_HOST: text({ about: "Address the edge listens on.", default: "127.0.0.1" }),
   SMTP_PORT: integer({

@@ -1,6 +1,9 @@
 import { ConfigError, exitStatus, StartError } from "@millrace/service";
 import { Command } from "commander";
+import { addAuditCommand } from "./audit.ts";
+import { addDeadLettersCommand } from "./dead-letters/dead-letters.ts";
 import { addMessagesCommand } from "./messages.ts";
+import { addReplayCommand } from "./replay/replay.ts";
 import { addEdgeCommand, addWorkerCommand } from "./run-worker.ts";
 import { addSendCommand } from "./send.ts";
 import { addConfigCommand } from "./show-config.ts";
@@ -20,6 +23,9 @@ addSendCommand(program);
 addMessagesCommand(program);
 addTraceCommand(program);
 addStatusCommand(program);
+addAuditCommand(program);
+addDeadLettersCommand(program);
+addReplayCommand(program);
 addConfigCommand(program);
 
 // `millrace messages list | head` closes our output early; that is its right, not an error.

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { openPipeline, startReconciler, startWorker, type WorkerDefinition } from "@millrace/pipeline";
-import { runService, StartError } from "@millrace/service";
+import { type RunningService, runService, type ServiceContext, StartError } from "@millrace/service";
 import type { Command } from "commander";
 
 /** The built-in workers, each a program of its own. */
@@ -33,7 +33,9 @@ export function addEdgeCommand(program: Command): void {
 }
 
 function runFile(path: string): Promise<void> {
-  return runService("worker", async ({ config, log }) => {
+  return runService("worker", start, { watchdog: true });
+
+  async function start({ config, log }: ServiceContext): Promise<RunningService> {
     const file = resolve(path);
     if (!existsSync(file)) {
       throw new StartError(
@@ -58,5 +60,5 @@ function runFile(path: string): Promise<void> {
         await pipeline.close();
       },
     };
-  });
+  }
 }

@@ -94,8 +94,7 @@ export function deliverWorker(options: Options): { worker: WorkerDefinition; clo
     timeout: 15 * 60_000,
     // About five days (RFC 5321 §4.5.4.1).
     retry: { attempts: 130, firstDelay: 2_000, maxDelay: 3_600_000 },
-    // A process that dies has hundreds of messages in hand, and all but one had no part in it.
-    maxCrashes: 25,
+    maxCrashes: 5,
     async handle(event, ctx) {
       if ("target" in event.data) return deliver(taskSchema.parse(event.data), ctx);
       const { targets, unrouted } = targetsFor(options.routes, ctx.envelope.recipients);

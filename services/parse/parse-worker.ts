@@ -4,8 +4,8 @@ import { defineWorker, type WorkerContext, type WorkerDefinition } from "@millra
 import type { Spool } from "@millrace/spool";
 import { ParserGaveUp, type ParseThreads } from "./parse-threads.ts";
 
-/** Processes that may die over a message before the parser is not tried on it again. */
-const crashesAllowed = 2;
+/** Processes that may die over a message before the parser is not tried on it again: the last one had it alone. */
+const crashesAllowed = 3;
 /** Milliseconds a run may wait for a thread and for Redis, beside the time for parsing. */
 const waitingAllowed = 300_000;
 /** Octets of a message that the header is looked for in, once the parser has given up. */

@@ -37,8 +37,8 @@ export function storeWorker(deps: {
     timeout: 300_000,
     // The mail is safe in the spool, and a full disk takes its time: there is no last attempt.
     retry: { attempts: Number.MAX_SAFE_INTEGER, firstDelay: 500, maxDelay: 60_000 },
-    // Nor does a process that died say anything about the hundred messages it had in hand.
-    maxCrashes: 1_000,
+    // Its body stays in the spool even then: a dead letter of this worker is mail that waits for a person.
+    maxCrashes: 20,
     async handle(_event, ctx) {
       const { message, manifest } = ctx;
       if (!mailstore.has(message)) {

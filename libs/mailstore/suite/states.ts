@@ -42,6 +42,7 @@ export function stateCases(context: SuiteContext): void {
     assert.deepEqual(context.store().deliveries(id), [
       {
         ...smtp,
+        delivered: smtp.recipients,
         state: "delivered",
         attempts: 1,
         lastAttemptAt: new Date(1_785_000_000_001).toISOString(),

@@ -1,0 +1,46 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { text } from "node:stream/consumers";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+
+/** Runs a script in a process with a watchdog of two seconds. */
+function run(script: string): ChildProcess {
+  const watchdog = JSON.stringify(new URL("watchdog.ts", import.meta.url).href);
+  const source = `const { startWatchdog } = await import(${watchdog}); startWatchdog(2, "test"); ${script}`;
+  return spawn(process.execPath, ["--input-type=module", "-e", source], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+}
+
+test("a process whose event loop stands still is killed, and says why", { timeout: 30_000 }, async () => {
+  const child = run("for (;;);");
+  const said = text(child.stderr as NonNullable<typeof child.stderr>);
+  const [, signal] = await once(child, "exit");
+  assert.equal(signal, "SIGKILL");
+  assert.match(await said, /the event loop stood still for 2 s \(WATCHDOG_SECONDS\)/);
+});
+
+test("one that waits, or works in pieces, is left alone, and ends when it has nothing to do", {
+  timeout: 30_000,
+}, async () => {
+  const child = run(`
+    for (let i = 0; i < 8; i++) {
+      const until = Date.now() + 500;
+      while (Date.now() < until);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }`);
+  assert.deepEqual(await once(child, "exit"), [0, null]);
+});
+
+test("one that was stopped and goes on is left alone", { timeout: 30_000 }, async () => {
+  const child = run(
+    "process.stdout.write('ready'); await new Promise((resolve) => setTimeout(resolve, 6_000));",
+  );
+  await once(child.stdout as NonNullable<typeof child.stdout>, "data");
+  child.kill("SIGSTOP");
+  await sleep(4_000);
+  child.kill("SIGCONT");
+  assert.deepEqual(await once(child, "exit"), [0, null]);
+});
