@@ -5,7 +5,10 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 
-const run = promisify(execFile);
+const exec = promisify(execFile);
+// mkfs and xfs_io are where not every root's PATH leads.
+const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
+const run = (program: string, words: string[]) => exec(program, words, { env });
 
 /** Octets of a disk. Its image is sparse: it takes no more than what is written. */
 const size = 4 * 2 ** 30;

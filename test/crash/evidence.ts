@@ -36,6 +36,11 @@ export class Collector {
     this.site = site;
   }
 
+  /** Ids of all messages that were acknowledged. */
+  acknowledged(): string[] {
+    return this.sent.flatMap(({ fate }) => (fate.state === "acknowledged" ? [fate.id] : []));
+  }
+
   /** Forgets what was read from disks: after a power cut nothing is taken for granted that was there before. */
   mistrustDisks(): void {
     this.hashes.clear();

@@ -1,13 +1,12 @@
-import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { probePowerCut } from "./disk.ts";
 import type { Kind } from "./kind.ts";
 import { kinds } from "./kinds.ts";
+import { isRoot, missingFor } from "./kinds-on-this-machine.ts";
 import { line, table } from "./report.ts";
 import { runRounds } from "./rounds.ts";
-import { faketimeLibrary } from "./site.ts";
 
 const usage = `usage: npm run test:crash -- [options]
 Does damage to whole installations under load, and checks after each round that no acknowledged mail was lost.
@@ -36,8 +35,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   });
 }
 
-const asRoot = process.getuid?.() === 0;
-if (asRoot) {
+if (isRoot) {
   await probePowerCut(options.dir);
   say("power cut probed: what was fsynced is there, what was not is gone");
 }
@@ -53,7 +51,7 @@ const results = await runRounds({
   rounds: numbers,
   kinds: chosen,
   parallel: Math.min(options.parallel, numbers.length),
-  disks: asRoot,
+  disks: isRoot,
   keepGoing: options.keepGoing,
   keep: options.keep,
   signal: interruption.signal,
@@ -81,13 +79,8 @@ function again(round: number): string {
 /** The kinds that this machine lets us run; what it does not is said, never passed over. */
 function usableKinds(only: readonly string[] | undefined): readonly Kind[] {
   const wanted = kinds.filter(({ name }) => only?.includes(name) ?? true);
-  const missing = (kind: Kind): string | undefined => {
-    if (kind.disks && process.getuid?.() !== 0) return "needs root: it mounts file systems of its own";
-    if (kind.shape === "clock" && !existsSync(faketimeLibrary)) return "needs Debian's package faketime";
-    return undefined;
-  };
   const left = wanted.filter((kind) => {
-    const reason = missing(kind);
+    const reason = missingFor(kind);
     if (reason) say(`NOT RUN: ${kind.name} ${reason}`);
     return reason === undefined;
   });

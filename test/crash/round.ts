@@ -77,7 +77,7 @@ export async function runRound(
   const verdict = judge(await collector.collect(), unfinished?.inFlight);
   const repeated = verdict.repeated.filter((line) => !collector.repeated.has(line));
   for (const line of repeated) collector.repeated.add(line);
-  problems.push(...verdict.problems, ...(await auditProblems(site)));
+  problems.push(...verdict.problems, ...(await auditProblems(site, collector.acknowledged())));
   if (!kind.repeats) problems.push(...repeated);
   await kind.after?.(site);
   return {
