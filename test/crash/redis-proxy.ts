@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 
-/** A TCP proxy before a Redis that can lose what Redis answers. */
+/** A TCP proxy before a Redis that can lose what Redis answers, or half of what it is asked. */
 export class RedisProxy {
   readonly url: string;
   private readonly server: Server;
@@ -31,7 +31,13 @@ export class RedisProxy {
    * @param octets of each connection that are still passed on, in the order in which they were opened
    */
   loseReplies(octets: () => number): number {
-    for (const link of this.links) link.loseAfter(octets());
+    for (const link of this.links) link.answersLeft = octets();
+    return this.links.size;
+  }
+
+  /** The same for what Redis is asked: a command arrives in part, and never as a whole. */
+  cutRequests(octets: () => number): number {
+    for (const link of this.links) link.requestsLeft = octets();
     return this.links.size;
   }
 
@@ -45,11 +51,12 @@ export class RedisProxy {
 /** Milliseconds between the first answer that is lost and the reset: what is asked meanwhile is still done. */
 const deafFor = 150;
 
-/** One client's connection. */
+/** One client's connection, and how many octets it still passes on in either direction. */
 class Link {
+  answersLeft = Number.POSITIVE_INFINITY;
+  requestsLeft = Number.POSITIVE_INFINITY;
   private readonly client: Socket;
   private readonly redis: Socket;
-  private left = Number.POSITIVE_INFINITY;
 
   constructor(client: Socket, redis: Socket) {
     this.client = client;
@@ -59,12 +66,8 @@ class Link {
       socket.on("error", () => {});
       socket.on("close", () => this.end());
     }
-    client.on("data", (data) => void redis.write(data));
+    client.on("data", (data: Buffer) => this.ask(data));
     redis.on("data", (data: Buffer) => this.answer(data));
-  }
-
-  loseAfter(octets: number): void {
-    this.left = octets;
   }
 
   end(): void {
@@ -72,10 +75,18 @@ class Link {
     this.redis.destroy();
   }
 
+  private ask(data: Buffer): void {
+    if (this.requestsLeft <= 0) return;
+    const passed = data.subarray(0, this.requestsLeft);
+    this.requestsLeft -= data.length;
+    // Redis must have them before it hears of the end.
+    this.redis.write(passed, () => this.requestsLeft <= 0 && this.end());
+  }
+
   private answer(data: Buffer): void {
-    if (this.left <= 0) return;
-    this.client.write(data.subarray(0, Math.min(data.length, this.left)));
-    this.left -= data.length;
-    if (this.left <= 0) setTimeout(() => this.end(), deafFor).unref();
+    if (this.answersLeft <= 0) return;
+    this.client.write(data.subarray(0, this.answersLeft));
+    this.answersLeft -= data.length;
+    if (this.answersLeft <= 0) setTimeout(() => this.end(), deafFor).unref();
   }
 }

@@ -25,7 +25,7 @@ export interface SuiteOptions {
 export interface NumberedResult extends RoundResult {
   round: number;
   /** Folder of the installation, when it was kept. */
-  kept?: string;
+  kept?: string | undefined;
 }
 
 /** Rounds an installation is used for: long enough to grow old, short enough for all its mail to be looked at each time. */
@@ -77,18 +77,30 @@ class Workplace {
     this.options = options;
   }
 
+  /** Never throws: what breaks the round itself is a problem of the round. */
   async run(round: number): Promise<NumberedResult> {
     const { seed, kinds } = this.options;
     const kind = kindOf(round, seed, kinds);
-    const { site, collector } = await this.siteFor(kind);
-    this.used++;
-    const random = seeded(`${seed}/round ${round}`);
-    const result = await runRound(site, collector, kind, { name: `${seed} ${round}`, random });
-    if (result.problems.length === 0) return { ...result, round };
-    const folder = site.folder;
-    writeFileSync(join(folder, "failure.json"), JSON.stringify({ round, seed, ...result }, null, 2));
+    const result = await this.attempt(round, kind);
+    if (result.problems.length === 0) return result;
+    const folder = this.site?.folder;
+    if (folder) writeFileSync(join(folder, "failure.json"), JSON.stringify({ seed, ...result }, null, 2));
     await this.leave(true);
-    return { ...result, round, kept: folder };
+    return { ...result, kept: folder };
+  }
+
+  private async attempt(round: number, kind: Kind): Promise<NumberedResult> {
+    const { seed } = this.options;
+    try {
+      const { site, collector } = await this.siteFor(kind);
+      this.used++;
+      const random = seeded(`${seed}/round ${round}`);
+      return { round, ...(await runRound(site, collector, kind, { name: `${seed} ${round}`, random })) };
+    } catch (error) {
+      const counts = { acknowledged: 0, refused: 0, unknown: 0, incomplete: 0, unanswered: 0 };
+      const problems = [`the round broke off: ${(error as Error).stack}`];
+      return { round, kind: kind.name, instant: 0, done: [], counts, repeats: 0, seconds: 0, problems };
+    }
   }
 
   async leave(keep = this.options.keep): Promise<void> {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { until } from "../../support/millrace.ts";
 import type { Kind, Scene } from "../kind.ts";
+import { rewriteLog } from "./rewrite-log.ts";
 
 const services = ["edge", "parse", "store", "deliver"] as const;
 
@@ -18,6 +19,14 @@ function killOf(name: string, repeats: boolean): Kind {
     strike: (scene) => kill(scene, name),
   };
 }
+
+const killRedis: Kind = {
+  ...killOf("redis", true),
+  async strike(scene) {
+    await rewriteLog(scene);
+    await kill(scene, "redis");
+  },
+};
 
 const killTwo: Kind = {
   name: "kill-two",
@@ -56,7 +65,7 @@ export const killKinds: readonly Kind[] = [
   killOf("parse", false),
   killOf("store", false),
   killOf("deliver", true),
-  killOf("redis", true),
+  killRedis,
   killTwo,
   killSupervisor,
 ];

@@ -10,8 +10,9 @@ export const lostReplies: Kind = {
   async strike({ site, random, say }) {
     const times = random.integer(1, 4);
     for (let i = 0; i < times; i++) {
-      const links = site.proxy?.loseReplies(() => random.integer(0, 2_000)) ?? 0;
-      say(`answers lost on ${links} connections`);
+      const octets = () => random.integer(0, 2_000);
+      if (random.chance(0.7)) say(`answers lost on ${site.proxy?.loseReplies(octets)} connections`);
+      else say(`commands cut on ${site.proxy?.cutRequests(octets)} connections`);
       await sleep(random.integer(200, 1_200));
     }
   },

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Kind } from "../kind.ts";
+import { rewriteLog } from "./rewrite-log.ts";
 
 export const powerCut: Kind = {
   name: "power-cut",
@@ -7,7 +8,8 @@ export const powerCut: Kind = {
     "the file systems under Redis, Maildirs and mail store lose what was not fsynced, and all processes die",
   disks: true,
   repeats: true,
-  async strike({ site, random, say }) {
+  async strike(scene) {
+    const { site, random, say } = scene;
     if (random.chance(0.5)) {
       // A worker that stands still leaves mail where only Redis has it.
       const worker = random.pick(["parse", "store"]);
@@ -15,6 +17,7 @@ export const powerCut: Kind = {
       process.kill(site.millrace.pidOf(worker), "SIGSTOP");
       await sleep(random.integer(100, 1_000));
     }
+    await rewriteLog(scene);
     say("power cut");
     await site.cutPower();
     const pause = random.integer(0, 300);
