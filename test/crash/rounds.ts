@@ -94,7 +94,7 @@ class Workplace {
     try {
       const { site, collector } = await this.siteFor(kind);
       this.used++;
-      const random = seeded(`${seed}/round ${round}`);
+      const random = seeded(`${seed}/round ${round} ${kind.name}`);
       return { round, ...(await runRound(site, collector, kind, { name: `${seed} ${round}`, random })) };
     } catch (error) {
       const counts = { acknowledged: 0, refused: 0, unknown: 0, incomplete: 0, unanswered: 0 };
