@@ -6,13 +6,17 @@ export {
   auditProblems,
   type BlobCheck,
 } from "./audit/report.ts";
+export { type DiskReport, reportDisk } from "./disk-report.ts";
 export { type EventData, type EventName, events } from "./events.ts";
-export type { Intake } from "./intake.ts";
+export type { Intake, Unavailable } from "./intake.ts";
 export { type JournalTail, journalTail } from "./journal.ts";
 export { type Ledger, redisLedger } from "./ledger.ts";
 export { type LedgerReplay, type LeftRun, replayRuns } from "./ledger-replay.ts";
+export { type MemoryRoom, memoryRoom } from "./memory-room.ts";
 export { openIntake } from "./open-intake.ts";
 export { bodyOf, openPipeline, type Pipeline } from "./open-pipeline.ts";
+export { readPressure } from "./pressure.ts";
+export type { PressureSettings } from "./pressure-marks.ts";
 export { openQueues, type QueueCounts, type Queues } from "./queues.ts";
 export { startReconciler } from "./reconciler.ts";
 export { type ReplayCount, replay } from "./replay.ts";

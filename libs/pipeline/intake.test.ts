@@ -135,7 +135,7 @@ test("a dead Redis is a refusal at once, and over when it is back with all it ha
   const started = Date.now();
   await assert.rejects(accept());
   assert.ok(Date.now() - started < 4_000, `${Date.now() - started} ms`);
-  await until(() => intake.unavailable() === "Redis is not connected");
+  await until(() => intake.unavailable()?.reason === "Redis is not connected");
   await server.start();
   await until(() => intake.unavailable() === undefined);
   assert.equal(await direct.llen(`millrace:{0}:chunks:${id}`), 1);
@@ -146,7 +146,7 @@ test("a Redis that would not keep what it acknowledges is refused, before and af
   await direct.config("SET", "appendfsync", "everysec");
   await assert.rejects(openIntake(server.url, log), /appendfsync=everysec.*CONFIG SET appendfsync always/);
   await direct.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
-  await until(() => /appendfsync/.test(intake.unavailable() ?? ""));
+  await until(() => /appendfsync/.test(intake.unavailable()?.reason ?? ""));
   await direct.config("SET", "appendfsync", "always");
 });
 

@@ -41,3 +41,26 @@ export function queuePrefix(worker: string): string {
 export function jobKey(worker: string, jobId: string): string {
   return `${queuePrefix(worker)}:${worker}:${jobId}`;
 }
+
+/** Keys of BullMQ's own that say whether a worker's queue stands still. */
+export function queueKeys(worker: string) {
+  const base = `${queuePrefix(worker)}:${worker}`;
+  return {
+    /** List of the ids of jobs that may be taken, the newest first. */
+    wait: `${base}:wait`,
+    /** Hash with a field `paused` while nobody is to take any. */
+    meta: `${base}:meta`,
+  };
+}
+
+/** The disks somebody must have room on for accepted mail to go on. */
+export const diskNames = ["mail", "redis"] as const;
+export type DiskName = (typeof diskNames)[number];
+
+/** JSON of the latest report on a disk; gone when nobody reports on it. */
+export function diskKey(name: DiskName): string {
+  return `millrace:disk:${name}`;
+}
+
+/** JSON of why new mail is refused, kept there by the edges that refuse it; gone when none does. */
+export const refusingKey = "millrace:refusing";

@@ -1,10 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Manifest } from "@millrace/mail";
 import { durabilityProblems, failFastRedis, type Logger, StartError } from "@millrace/service";
-import { type Draft, redisSpool } from "@millrace/spool";
+import { type Draft, redisSpool, SpoolFull } from "@millrace/spool";
 import { ReplyError } from "ioredis";
 import type { Intake } from "./intake.ts";
 import { openingCommands } from "./ledger.ts";
+import { watchPressure } from "./pressure.ts";
+import { defaultPressure, type PressureSettings } from "./pressure-marks.ts";
 import { openQueues } from "./queues.ts";
 import { openSubscriptions } from "./subscriptions.ts";
 import { type Unit, unitName } from "./unit.ts";
@@ -16,13 +18,20 @@ const silentAfter = 4_000;
 
 /**
  * Opens the intake: the edge's own client, which fails fast.
+ * @param settings how full is too full
  * @throws StartError when Redis cannot be reached, or would not keep what it has acknowledged
  */
-export async function openIntake(redisUrl: string, log: Logger): Promise<Intake> {
+export async function openIntake(
+  redisUrl: string,
+  log: Logger,
+  settings: PressureSettings = defaultPressure,
+): Promise<Intake> {
   const redis = failFastRedis(redisUrl);
+  const pressure = watchPressure(redis, settings, log);
   let undurable: string | undefined = "Redis has not been checked yet";
   const check = async () => {
-    const problems = await durabilityProblems(redis);
+    // Looked at together: a Redis that is back must not be taken for an empty one until the next look.
+    const [problems] = await Promise.all([durabilityProblems(redis), pressure.look().catch(() => {})]);
     undurable = problems[0];
     if (undurable) log.error({ problems }, "refusing mail");
   };
@@ -34,6 +43,7 @@ export async function openIntake(redisUrl: string, log: Logger): Promise<Intake>
     });
   });
   await ready(5_000).catch(() => {
+    pressure.close();
     redis.disconnect();
     throw new StartError(
       "REDIS_URL: no Redis answers there; start it, correct REDIS_URL, or leave it out and run `millrace up`",
@@ -41,6 +51,7 @@ export async function openIntake(redisUrl: string, log: Logger): Promise<Intake>
   });
   await check().catch(() => {});
   if (undurable) {
+    pressure.close();
     redis.disconnect();
     throw new StartError(undurable);
   }
@@ -77,25 +88,50 @@ export async function openIntake(redisUrl: string, log: Logger): Promise<Intake>
     } catch (error) {
       // A reply is an answer: it was not done. Anything else says nothing about what Redis did, and a second
       // commit under the same id is answered like the first.
-      if (error instanceof ReplyError) throw error;
+      if (error instanceof ReplyError || error instanceof SpoolFull) {
+        // And so its chunks are nobody's: where Redis is full, they must not wait to expire.
+        await draft.abort();
+        throw error;
+      }
       log.warn({ message: manifest.id, err: error }, "commit unclear, asking again");
       await ready(reconnectWithin);
       await draft.commit(manifest, commands);
     }
   };
 
+  const away = (): string | undefined => {
+    if (redis.status !== "ready") return "Redis is not connected";
+    if (undurable) return undurable;
+    if (subscriptions.age() > silentAfter) return "Redis does not answer";
+    // Accepting now would open no work for anybody: nobody would ever look at the message.
+    if (subscriptions.to("message.received").length === 0)
+      return "no worker has subscribed to message.received";
+    return undefined;
+  };
+
   return {
-    unavailable() {
-      if (redis.status !== "ready") return "Redis is not connected";
-      if (undurable) return undurable;
-      if (subscriptions.age() > silentAfter) return "Redis does not answer";
-      // Accepting now would open no work for anybody: nobody would ever look at the message.
-      if (subscriptions.to("message.received").length === 0)
-        return "no worker has subscribed to message.received";
-      return undefined;
+    unavailable(message = "new") {
+      const reason = away();
+      if (reason) return { why: "away", reason };
+      const full = message === "new" ? pressure.full() : pressure.exhausted();
+      return full === undefined ? undefined : { why: "full", reason: full };
     },
 
-    draft: (id) => spool.draft(id),
+    draft(id) {
+      const draft = spool.draft(id);
+      return {
+        id,
+        write(octets) {
+          pressure.wrote(octets.length);
+          return draft.write(octets);
+        },
+        commit(manifest, alongside) {
+          pressure.accepted();
+          return draft.commit(manifest, alongside);
+        },
+        abort: () => draft.abort(),
+      };
+    },
 
     async accept(draft, manifest) {
       const workers = subscriptions.to("message.received");
@@ -109,6 +145,7 @@ export async function openIntake(redisUrl: string, log: Logger): Promise<Intake>
     },
 
     async close() {
+      pressure.close();
       subscriptions.close();
       await Promise.race([queues.close(), sleep(3_000, undefined, { ref: false })]);
       redis.disconnect();

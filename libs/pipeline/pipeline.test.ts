@@ -134,7 +134,7 @@ scenario("an accepted message reaches its subscriber, with envelope and body", a
 });
 
 scenario("without a subscriber nothing is taken in", async () => {
-  await until(() => intake.unavailable() === "no worker has subscribed to message.received");
+  await until(() => intake.unavailable()?.reason === "no worker has subscribed to message.received");
 });
 
 scenario("events wait for a worker that is down", async () => {

@@ -1,12 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { describeFailure, type FailureRecord, PermanentFailure, TemporaryFailure } from "@millrace/mail";
-import { DelayedError, type Job, WaitingError, Worker } from "bullmq";
+import { DelayedError, type Job, type Processor, WaitingError, Worker } from "bullmq";
 import { ZodError } from "zod";
 import { type Emission, type Run, startRun, unitsFor } from "./context.ts";
+import { watchedWorker } from "./idle-watch.ts";
 import type { NewEntry } from "./journal.ts";
 import { queuePrefix } from "./keys.ts";
 import type { Settlement } from "./ledger.ts";
 import type { Pipeline } from "./open-pipeline.ts";
+import { restWhileFull } from "./rest-while-full.ts";
 import { retryDelay } from "./retry.ts";
 import { Trials } from "./trials.ts";
 import { type JobData, jobDataSchema, type Unit, type UnitRef } from "./unit.ts";
@@ -20,9 +22,16 @@ export interface WorkerTiming {
   stalledInterval: number;
   /** How long a stopping worker lets its handlers finish. */
   finishWithin: number;
+  /** How long a job may wait while this process has a free hand; then its client has fallen silent. */
+  idleAfter: number;
 }
 
-const defaultTiming: WorkerTiming = { lockDuration: 20_000, stalledInterval: 5_000, finishWithin: 10_000 };
+const defaultTiming: WorkerTiming = {
+  lockDuration: 20_000,
+  stalledInterval: 5_000,
+  finishWithin: 10_000,
+  idleAfter: 20_000,
+};
 /** Milliseconds a handler has between its signal and being left behind. */
 const giveUpWithin = 1_000;
 
@@ -48,7 +57,7 @@ export async function startWorker(
   pipeline: Pipeline,
   timing: Partial<WorkerTiming> = {},
 ): Promise<RunningWorker> {
-  const { lockDuration, stalledInterval, finishWithin } = { ...defaultTiming, ...timing };
+  const { lockDuration, stalledInterval, finishWithin, idleAfter } = { ...defaultTiming, ...timing };
   const { ledger, queues, log } = pipeline;
   const stopping = new AbortController();
   const trials = new Trials();
@@ -203,19 +212,24 @@ export async function startWorker(
     return wait === undefined || asked === undefined ? wait : Math.max(wait, asked);
   };
 
-  const bull = new Worker<JobData>(worker.name, processJob, {
-    connection: pipeline.redis,
-    prefix: queuePrefix(worker.name),
-    concurrency: worker.concurrency,
-    lockDuration,
-    stalledInterval,
-    // BullMQ must never bury a job by itself: how often is too often is `maxCrashes`, and the burial is ours.
-    maxStalledCount: 1_000_000,
-    removeOnComplete: { count: 0 },
-    drainDelay: 5,
-    runRetryDelay: 1_000,
-  });
-  bull.on("error", (error) => log.warn({ worker: worker.name, err: error }, "queue trouble"));
+  const open = (processor: Processor<JobData>) => {
+    const bull = new Worker<JobData>(worker.name, processor, {
+      connection: pipeline.redis,
+      prefix: queuePrefix(worker.name),
+      concurrency: worker.concurrency,
+      lockDuration,
+      stalledInterval,
+      // BullMQ must never bury a job by itself: how often is too often is `maxCrashes`, and the burial is ours.
+      maxStalledCount: 1_000_000,
+      removeOnComplete: { count: 0 },
+      drainDelay: 5,
+      runRetryDelay: 1_000,
+    });
+    bull.on("error", (error) => log.warn({ worker: worker.name, err: error }, "queue trouble"));
+    restWhileFull(bull, log);
+    return bull;
+  };
+  const bull = watchedWorker(worker, pipeline, processJob, open, idleAfter);
 
   return {
     async stop() {

@@ -88,6 +88,12 @@ export async function loadConfig(
         problems.push(`${name}=${path}: there is no such file; name a PEM file`);
     }
   }
+  const { REDIS_MEMORY_HIGH_PERCENT: high, REDIS_MEMORY_LOW_PERCENT: low } = values;
+  if (low >= high) {
+    problems.push(
+      `REDIS_MEMORY_LOW_PERCENT=${low} is not below REDIS_MEMORY_HIGH_PERCENT=${high}: lower the one, or raise the other`,
+    );
+  }
   if (values.REDIS_URL && !/^(rediss?|unix):\/\//.test(values.REDIS_URL)) {
     problems.push(
       "REDIS_URL is not a Redis address; write redis://host:port, rediss://host:port or unix:///path",

@@ -17,6 +17,6 @@ export {
   type ServiceContext,
   StartError,
 } from "./process.ts";
-export { durabilityProblems, failFastRedis, patientRedis } from "./redis.ts";
+export { durabilityProblems, failFast, failFastRedis, patientRedis } from "./redis.ts";
 export type { Setting } from "./setting.ts";
 export { type SettingName, type Settings, settings } from "./settings.ts";

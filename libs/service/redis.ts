@@ -1,22 +1,24 @@
 import type { Socket } from "node:net";
 import { Redis, type RedisOptions } from "ioredis";
 
+/** What makes a client fail fast. */
+export const failFast: RedisOptions = {
+  enableOfflineQueue: false,
+  autoResendUnfulfilledCommands: false,
+  maxRetriesPerRequest: 0,
+  commandTimeout: 3_000,
+  socketTimeout: 4_000,
+  connectTimeout: 2_000,
+  retryStrategy: (times) => Math.min(50 * 2 ** times, 1_000),
+};
+
 /**
  * A client for whoever must answer somebody in time: it never queues a command for later, and a command that
  * gets no answer fails. 1 ms when Redis is dead, `commandTimeout` when it is frozen.
  * A command that timed out *may still have run*: its outcome is unknown, not negative.
  */
 export function failFastRedis(url: string, options: RedisOptions = {}): Redis {
-  return connect(url, {
-    enableOfflineQueue: false,
-    autoResendUnfulfilledCommands: false,
-    maxRetriesPerRequest: 0,
-    commandTimeout: 3_000,
-    socketTimeout: 4_000,
-    connectTimeout: 2_000,
-    retryStrategy: (times) => Math.min(50 * 2 ** times, 1_000),
-    ...options,
-  });
+  return connect(url, { ...failFast, ...options });
 }
 
 /** A client for workers: it waits for Redis as long as it takes. */

@@ -22,14 +22,22 @@ export function text(options: Options & { default?: string }): Setting<string | 
   return make(options, "text", options.default, z.string());
 }
 
-export function integer(options: Options & { default: number; min: number; max: number }): Setting<number> {
+interface Range {
+  min: number;
+  max: number;
+}
+
+export function integer(options: Options & Range & { default: number }): Setting<number>;
+export function integer(options: Options & Range): Setting<number | undefined>;
+export function integer(options: Options & Range & { default?: number }): Setting<number | undefined> {
   const { min, max } = options;
+  const fallback = options.default === undefined ? undefined : String(options.default);
   const schema = z
     .string()
     .regex(/^-?\d+$/)
     .transform(Number)
     .refine((value) => value >= min && value <= max);
-  return make(options, `whole number, ${min} to ${max}`, String(options.default), schema) as Setting<number>;
+  return make(options, `whole number, ${min} to ${max}`, fallback, schema);
 }
 
 export function flag(options: Options & { default: boolean }): Setting<boolean> {

@@ -18,6 +18,32 @@ export const settings = {
       "Redis to use (`redis://`, `rediss://` or `unix:///path`). Unset: `millrace up` runs one of its own under the data folder.",
     secret: true,
   }),
+  REDIS_MAX_MEMORY_MB: integer({
+    about:
+      "`maxmemory` of the Redis that `millrace up` runs, in MiB. Default: 40 % of the machine's memory, since a rewrite of its file may need as much again.",
+    min: 16,
+    max: 16_777_216,
+  }),
+  REDIS_MEMORY_HIGH_PERCENT: integer({
+    about:
+      "Share of Redis's `maxmemory` (where that is 0: of its machine's memory) from which new mail gets 452.",
+    default: 70,
+    min: 10,
+    max: 90,
+  }),
+  REDIS_MEMORY_LOW_PERCENT: integer({
+    about: "Share below which new mail is taken again.",
+    default: 60,
+    min: 5,
+    max: 89,
+  }),
+  MAX_BACKLOG_MESSAGES: integer({
+    about:
+      "Accepted messages that are not in the mail store yet, from which new mail gets 452; below four fifths of it, it is taken again.",
+    default: 100_000,
+    min: 1,
+    max: 100_000_000,
+  }),
   LOG_LEVEL: choice({
     about: "Least severe line that is logged.",
     default: "info",
@@ -131,6 +157,13 @@ export const settings = {
     default: 128,
     min: 1,
     max: 4_096,
+  }),
+  STORE_MIN_FREE_MB: integer({
+    about:
+      "Room in MiB that must be free on the disk of the mail store, and on that of `up`'s Redis, beside room for what Redis holds. Less: new mail gets 452, until there is a quarter more.",
+    default: 512,
+    min: 1,
+    max: 1_073_741_824,
   }),
   DELIVER_CONCURRENCY: integer({
     about: "Deliveries one deliver worker has in hand: under way, or waiting for their target.",

@@ -2,16 +2,19 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { text } from "node:stream/consumers";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** Runs a script in a process with a watchdog of two seconds. */
 function run(script: string): ChildProcess {
   const watchdog = JSON.stringify(new URL("watchdog.ts", import.meta.url).href);
   const source = `const { startWatchdog } = await import(${watchdog}); startWatchdog(2, "test"); ${script}`;
-  return spawn(process.execPath, ["--input-type=module", "-e", source], {
+  const child = spawn(process.execPath, ["--input-type=module", "-e", source], {
     stdio: ["ignore", "pipe", "pipe"],
   });
+  // A test that fails must not leave a process behind that turns for ever.
+  after(() => child.kill("SIGKILL"));
+  return child;
 }
 
 test("a process whose event loop stands still is killed, and says why", { timeout: 30_000 }, async () => {

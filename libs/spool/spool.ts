@@ -7,7 +7,7 @@ import {
   parsedMessageSchema,
   TemporaryFailure,
 } from "@millrace/mail";
-import type { Redis } from "ioredis";
+import { type Redis, ReplyError } from "ioredis";
 import { shards, spooledKey, spoolKeys } from "./keys.ts";
 
 /** A Redis command, its name first, that runs in the same atomic step as a commit. */
@@ -22,16 +22,28 @@ export class NotSpooled extends TemporaryFailure {
   }
 }
 
+/** Redis has no memory left (`maxmemory`). It has said so, and nothing of the step was done. */
+export class SpoolFull extends TemporaryFailure {
+  override name = "SpoolFull";
+
+  constructor(reason: string, options: { cause?: unknown } = {}) {
+    super(reason, { code: "SPOOL_FULL", ...options });
+  }
+}
+
 /** What one body being written is to its writer. Nothing of it exists for anybody else before `commit`. */
 export interface Draft {
   readonly id: MessageId;
-  /** Adds octets; resolves when Redis has taken what was due, so awaiting it is the backpressure. */
+  /**
+   * Adds octets; resolves when Redis has taken what was due, so awaiting it is the backpressure.
+   * @throws SpoolFull when Redis has no room
+   */
   write(octets: Uint8Array): Promise<void>;
   /**
    * Makes the message exist: one step on Redis verifies count and octets of the chunks, keeps them for good,
    * writes the manifest and runs `alongside`. Returns once Redis has answered, which under
    * `appendfsync always` is after the fsync. Committing again under the same id is answered like the first time.
-   * @throws whatever the client throws; after a time-out the outcome is unknown
+   * @throws SpoolFull when Redis has no room, and whatever the client throws; after a time-out the outcome is unknown
    */
   commit(manifest: Manifest, alongside: readonly Command[]): Promise<void>;
   /** Forgets what was written. Never throws: what cannot be removed now expires by itself. */
@@ -217,26 +229,30 @@ class RedisDraft implements Draft {
     this.pending = [];
     this.pendingOctets = 0;
     this.sentChunks++;
-    const count = await this.redis.spoolAppend(this.keys.chunks, this.keys.octets, chunk, draftTtl);
+    const count = await this.redis
+      .spoolAppend(this.keys.chunks, this.keys.octets, chunk, draftTtl)
+      .catch(throwAsFull);
     if (count !== this.sentChunks) {
       throw new TemporaryFailure(`spool of ${this.id}: sent ${this.sentChunks} chunks, Redis has ${count}`);
     }
   }
 
   async commit(manifest: Manifest, alongside: readonly Command[]): Promise<void> {
-    await this.redis.spoolCommit(
-      this.keys.chunks,
-      this.keys.octets,
-      this.keys.manifest,
-      this.keys.spooled,
-      this.sentChunks + 1,
-      this.octets,
-      JSON.stringify(manifest),
-      manifest.receivedAt,
-      this.id,
-      Buffer.concat(this.pending),
-      ...alongside.flatMap((command) => [command.length, ...command]),
-    );
+    await this.redis
+      .spoolCommit(
+        this.keys.chunks,
+        this.keys.octets,
+        this.keys.manifest,
+        this.keys.spooled,
+        this.sentChunks + 1,
+        this.octets,
+        JSON.stringify(manifest),
+        manifest.receivedAt,
+        this.id,
+        Buffer.concat(this.pending),
+        ...alongside.flatMap((command) => [command.length, ...command]),
+      )
+      .catch(throwAsFull);
   }
 
   async abort(): Promise<void> {
@@ -244,4 +260,12 @@ class RedisDraft implements Draft {
     if (this.sentChunks === 0) return;
     await this.redis.unlink(this.keys.chunks, this.keys.octets).catch(() => {});
   }
+}
+
+/** Redis refuses a script at its first write when it is out of memory: all of it is done, or nothing. */
+function throwAsFull(error: unknown): never {
+  if (error instanceof ReplyError && /^OOM /.test((error as Error).message)) {
+    throw new SpoolFull("Redis has reached its maxmemory", { cause: error });
+  }
+  throw error;
 }

@@ -1,5 +1,5 @@
 import { type MessageState, messageStates } from "@millrace/mail";
-import { openQueues, openSubscriptions } from "@millrace/pipeline";
+import { openQueues, openSubscriptions, readPressure } from "@millrace/pipeline";
 import type { Command } from "commander";
 import { type Reading, withReading } from "./reading.ts";
 import { colour, duration, octets, print, printJson, table } from "./terminal.ts";
@@ -21,10 +21,13 @@ export function addStatusCommand(program: Command): void {
 type Status = Awaited<ReturnType<typeof readStatus>>;
 
 /** Every figure costs the same however many messages there are. */
-async function readStatus({ mailstore, live }: Reading) {
+async function readStatus({ config, mailstore, live }: Reading) {
   const messages: Record<MessageState, number> = mailstore.counts();
   if (!live)
-    return { messages, spool: null, inFlight: null, journalBacklog: null, workers: null, redis: null };
+    return {
+      ...{ messages, spool: null, inFlight: null, journalBacklog: null, workers: null },
+      ...{ redis: null, disks: null, intake: null },
+    };
   const backlog = await live.spool.backlog();
   messages.received += backlog.messages;
   const subscriptions = await openSubscriptions(live.redis);
@@ -35,15 +38,25 @@ async function readStatus({ mailstore, live }: Reading) {
   }
   subscriptions.close();
   await queues.close();
-  const info = await live.redis.info("memory");
-  const figure = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, "m").exec(info)?.[1] ?? 0);
+  const { memory, marks, disks, reasons } = await readPressure(live.redis, config.settings);
   return {
     messages,
     spool: { messages: backlog.messages, oldestMs: backlog.oldest ?? null },
     inFlight: await live.ledger.openCount(),
     journalBacklog: await live.journal.length(),
     workers,
-    redis: { usedBytes: figure("used_memory"), maxBytes: figure("maxmemory") },
+    redis: {
+      usedBytes: memory.used,
+      /** Its `maxmemory`; where that is 0, its machine's memory. */
+      maxBytes: memory.limit,
+      share: memory.used / memory.limit,
+      highMark: marks.memoryHigh,
+      lowMark: marks.memoryLow,
+    },
+    disks: disks.map(({ name, folder, freeBytes, totalBytes, minFreeBytes }) => {
+      return { name, folder, freeBytes, totalBytes, minFreeBytes };
+    }),
+    intake: { refusing: reasons.length > 0, reasons },
   };
 }
 
@@ -56,16 +69,22 @@ function render(status: Status): string {
       messageStates[state as MessageState],
     ]),
   );
-  if (!status.workers || !status.spool || !status.redis) return out;
-  const oldest = status.spool.oldestMs === null ? "" : `, the oldest ${duration(status.spool.oldestMs)} old`;
-  out += `\n${colour.dim("in flight")} ${status.inFlight}, ${status.spool.messages} bodies in the spool${oldest}\n`;
-  out += `${colour.dim("redis")} ${octets(status.redis.usedBytes)} used`;
-  out += status.redis.maxBytes ? ` of ${octets(status.redis.maxBytes)}\n\n` : "\n\n";
+  const { workers, spool, redis, disks, intake } = status;
+  if (!workers || !spool || !redis || !disks || !intake) return out;
+  const oldest = spool.oldestMs === null ? "" : `, the oldest ${duration(spool.oldestMs)} old`;
+  out += `\n${colour.dim("in flight")} ${status.inFlight}, ${spool.messages} bodies in the spool${oldest}\n`;
+  out += `${colour.dim("redis")} ${octets(redis.usedBytes)} used of ${octets(redis.maxBytes)} (${percent(redis.share)})`;
+  out += `, refuses new mail from ${percent(redis.highMark)} until below ${percent(redis.lowMark)}\n`;
+  for (const { name, folder, freeBytes, minFreeBytes } of disks) {
+    out += `${colour.dim(`disk of ${name}`)} ${octets(freeBytes)} free, at least ${octets(minFreeBytes)} needed (${folder})\n`;
+  }
+  const refused = `${colour.red("refuses new mail with 452")}: ${intake.reasons.join("; ")}`;
+  out += `${colour.dim("intake")} ${intake.refusing ? refused : "has room for new mail"}\n\n`;
   return (
     out +
     table(
       ["worker", "waiting", "active", "delayed", "on"],
-      status.workers.map(({ worker, waiting, active, delayed, events }) => [
+      workers.map(({ worker, waiting, active, delayed, events }) => [
         worker,
         String(waiting),
         String(active),
@@ -74,4 +93,8 @@ function render(status: Status): string {
       ]),
     )
   );
+}
+
+function percent(share: number): string {
+  return `${Math.round(100 * share)} %`;
 }

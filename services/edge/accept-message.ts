@@ -1,8 +1,8 @@
 import { createHash, type Hash, hash } from "node:crypto";
 import { type Envelope, type Manifest, type MessageId, newMessageId } from "@millrace/mail";
-import type { Intake } from "@millrace/pipeline";
+import type { Intake, Unavailable } from "@millrace/pipeline";
 import type { Logger } from "@millrace/service";
-import type { Draft } from "@millrace/spool";
+import { type Draft, SpoolFull } from "@millrace/spool";
 import type { Connection, Reception } from "./connection.ts";
 import { HopCount } from "./hop-count.ts";
 import { LineEndings } from "./line-endings.ts";
@@ -81,6 +81,12 @@ class Acceptance implements Reception {
     this.field = Buffer.from(field, "utf8");
     this.fieldSize = this.field.length;
     this.draft = rules.intake.draft(this.id);
+    // Since MAIL it may have become full. (One that is away may be back before it is needed.)
+    const unavailable = rules.intake.unavailable();
+    if (unavailable?.why === "full") {
+      this.receivedMax = Math.min(this.receivedMax, drainAfterFailure);
+      this.refuse(refusals.full, new SpoolFull(unavailable.reason));
+    }
   }
 
   take(chunk: Buffer, next: () => void): void {
@@ -89,7 +95,7 @@ class Acceptance implements Reception {
       this.hold(chunk);
     } else if (this.received > this.receivedMax) {
       this.receivedMax = Number.POSITIVE_INFINITY;
-      this.connection.cut(this.refusal.temporary ? refusals.temporaryAndCut : this.refusal);
+      this.connection.cut(whenCut.get(this.refusal) ?? this.refusal);
     }
     if (this.heldOctets > heldOctetsMax || this.held.length >= heldPiecesMax) this.spool(next);
     else next();
@@ -124,9 +130,9 @@ class Acceptance implements Reception {
 
   private write(): void {
     // While this waited for its turn the client may have left, or the backend.
-    const sick = this.rules.intake.unavailable();
-    if (this.state !== "receiving" || sick) {
-      this.written(sick === undefined ? undefined : new Error(sick));
+    const unavailable = this.rules.intake.unavailable("under way");
+    if (this.state !== "receiving" || unavailable) {
+      this.written(unavailable && asError(unavailable));
       return;
     }
     this.digest ??= createHash("sha256");
@@ -145,7 +151,7 @@ class Acceptance implements Reception {
       void this.draft.abort();
     } else if (error) {
       this.receivedMax = Math.min(this.receivedMax, this.received + drainAfterFailure);
-      this.refuse(refusals.temporary, error);
+      this.refuse(refusalFor(error), error);
     }
     this.goOn();
   }
@@ -187,7 +193,15 @@ class Acceptance implements Reception {
       receivedFieldSize: this.fieldSize,
       envelope: this.envelope,
     };
-    await this.draft.write(this.takeHeld());
+    try {
+      const unavailable = this.rules.intake.unavailable("under way");
+      if (unavailable?.why === "full") throw asError(unavailable);
+      await this.draft.write(this.takeHeld());
+    } catch (error) {
+      // No commit was asked for, so nothing of it may stay.
+      void this.draft.abort();
+      throw error;
+    }
     await this.rules.intake.accept(this.draft, manifest);
   }
 
@@ -220,8 +234,9 @@ class Acceptance implements Reception {
 
   /** The draft is left alone: a commit that timed out may still happen, and an abort would take its body away. */
   private failed(error: Error): void {
-    this.logRefusal(refusals.temporary, error);
-    if (this.state !== "answered") this.answer(refusals.temporary);
+    const refusal = refusalFor(error);
+    this.logRefusal(refusal, error);
+    if (this.state !== "answered") this.answer(refusal);
   }
 
   overdue(): void {
@@ -274,4 +289,18 @@ class Acceptance implements Reception {
     if (error) this.rules.log.warn({ ...line, err: error }, "refused");
     else this.rules.log.info(line, "refused");
   }
+}
+
+/** What a client hears at once that goes on sending a message which is refused already. */
+const whenCut = new Map<Refusal, Refusal>([
+  [refusals.temporary, refusals.temporaryAndCut],
+  [refusals.full, refusals.fullAndCut],
+]);
+
+function refusalFor(error: Error): Refusal {
+  return error instanceof SpoolFull ? refusals.full : refusals.temporary;
+}
+
+function asError({ why, reason }: Unavailable): Error {
+  return why === "full" ? new SpoolFull(reason) : new Error(reason);
 }

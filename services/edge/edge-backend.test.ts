@@ -43,7 +43,7 @@ async function acceptsAgain(): Promise<void> {
     const client = await edge.client();
     try {
       await client.send("MAIL FROM:<a@example.org>");
-      if ((await client.expect("")).startsWith("451 4.3.0 ")) return false;
+      if (/^45[12] 4\.3\.[01] /.test(await client.expect(""))) return false;
       await client.send("RCPT TO:<user@example.com>", "DATA");
       await client.expect("250 2.1.5 ");
       await client.expect("354 ");
@@ -199,7 +199,7 @@ test("Redis frozen in the middle of a message: 451 within 15 s, and mail again a
   client.destroy();
 });
 
-test("Redis full: 451, and nothing of the message stays", async () => {
+test("Redis full: 452, and nothing of the message stays", async () => {
   await redis.stop();
   redis = await startRedis(["--maxmemory", "6mb"]);
   const client = await start();
@@ -207,7 +207,7 @@ test("Redis full: 451, and nothing of the message stays", async () => {
   await client.write(bodyOf(12_000_000));
   // Far more than is drained of a lost message: either the reply to it, or the end of the connection.
   await client.write(".\r\n");
-  await client.expect("421 4.3.0 ");
+  await client.expect("421 4.3.1 ");
   await acceptsAgain();
   await eventually(async () => (await draftKeys()) === 0, "the drafts are gone");
 });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, before, test } from "node:test";
+import type { Unavailable } from "@millrace/pipeline";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
 import { SmtpDialogue } from "@millrace/test/smtp-dialogue";
 import { beginMessage, startTestEdge, type TestEdge } from "./testing/test-edge.ts";
@@ -188,12 +189,12 @@ test("what is wrong with a parameter that is understood", async () => {
 });
 
 test("a refused MAIL leaves nothing behind for the next", async () => {
-  let sick: string | undefined;
+  let sick: Unavailable | undefined;
   const moody = await startTestEdge(redis.url, {
     around: (intake) => ({ ...intake, unavailable: () => sick ?? intake.unavailable() }),
   });
   const client = await moody.client();
-  sick = "it is Monday";
+  sick = { why: "away", reason: "it is Monday" };
   // smtp-server applies the parameters first, and asks whether it may then.
   await client.send("MAIL FROM:<a@example.org> SMTPUTF8 BODY=8BITMIME");
   await client.expect("451 4.3.0 ");

@@ -9,7 +9,7 @@ setDefaultHighWaterMark(false, 16_384);
 
 await runService("edge", async ({ config, log }) => {
   const { settings, hostname, routes, redisUrl } = config;
-  const intake = await openIntake(redisUrl, log);
+  const intake = await openIntake(redisUrl, log, settings);
   try {
     const edge = await startEdge({ settings, hostname, routes, intake, log });
     return {

@@ -20,6 +20,10 @@ export const refusals = {
   temporary: new Refusal(451, "4.3.0 Temporary failure, try again later"),
   /** Instead of `temporary`, for a client that goes on sending a message that is lost already. */
   temporaryAndCut: new Refusal(421, "4.3.0 Temporary failure, closing connection"),
+  /** RFC 3463 X.3.1: Redis's memory, a disk or the backlog is beyond its mark. */
+  full: new Refusal(452, "4.3.1 Mail system full, try again later"),
+  /** Instead of `full`, for a client that goes on sending all the same. */
+  fullAndCut: new Refusal(421, "4.3.1 Mail system full, closing connection"),
   unknownRecipient: new Refusal(550, "5.1.1 No such recipient here"),
   unknownParameter: new Refusal(555, "5.5.4 Parameter not recognized or not implemented"),
   /** RFC 6531 §3.5. */

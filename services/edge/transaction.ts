@@ -41,7 +41,10 @@ export function transactionChecks({
     parameters: { mail: new Set(["SIZE", "BODY", "SMTPUTF8"]), rcpt: new Set() },
 
     mail({ address }, session) {
-      const reason = intake.unavailable();
+      const unavailable = intake.unavailable();
+      // That a mark is passed, and by how much, is logged by whoever watches the marks.
+      if (unavailable?.why === "full") return refusals.full;
+      const reason = unavailable?.reason;
       if (reason !== sick) {
         // Once for each change: while the backend is away every client of the world comes by.
         if (reason) log.warn({ reason }, "refusing mail for now");

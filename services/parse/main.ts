@@ -1,5 +1,5 @@
 import { defaultParseLimits } from "@millrace/mime";
-import { openPipeline, startWorker } from "@millrace/pipeline";
+import { memoryRoom, openPipeline, startWorker } from "@millrace/pipeline";
 import { runService } from "@millrace/service";
 import { openParseThreads } from "./parse-threads.ts";
 import { parseWorker } from "./parse-worker.ts";
@@ -17,7 +17,11 @@ await runService("parse", async ({ config, log }) => {
   });
   // Many more jobs in hand than threads: most of a job is waiting for Redis, before its parsing and after it.
   const concurrency = 32 * settings.PARSE_CONCURRENCY;
-  const worker = await startWorker(parseWorker({ threads, spool: pipeline.spool, concurrency }), pipeline);
+  const room = memoryRoom(pipeline.redis, log, settings);
+  const worker = await startWorker(
+    parseWorker({ threads, spool: pipeline.spool, room, concurrency }),
+    pipeline,
+  );
   return {
     async stop() {
       await worker.stop();

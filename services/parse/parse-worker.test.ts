@@ -8,6 +8,8 @@ import { type MessageId, newMessageId } from "@millrace/mail";
 import { defaultParseLimits } from "@millrace/mime";
 import {
   type Intake,
+  type MemoryRoom,
+  memoryRoom,
   openIntake,
   openPipeline,
   type Pipeline,
@@ -29,6 +31,7 @@ let folder: string;
 let pipeline: Pipeline;
 let intake: Intake;
 let threads: ParseThreads;
+let room: MemoryRoom;
 let running: RunningWorker;
 
 before(async () => {
@@ -45,7 +48,8 @@ before(async () => {
     limits: defaultParseLimits,
     file: new URL("./testing/poison-thread.ts", import.meta.url),
   });
-  running = await startWorker(parseWorker({ threads, spool: pipeline.spool, concurrency }), pipeline);
+  room = memoryRoom(pipeline.redis, log);
+  running = await startWorker(parseWorker({ threads, spool: pipeline.spool, room, concurrency }), pipeline);
   intake = await openIntake(server.url, log);
 });
 after(async () => {
@@ -103,7 +107,7 @@ async function handle(id: MessageId, given: Partial<WorkerContext> = {}): Promis
     progress: () => {},
     ...given,
   };
-  const worker = parseWorker({ threads, spool: pipeline.spool, concurrency });
+  const worker = parseWorker({ threads, spool: pipeline.spool, room, concurrency });
   await worker.handle({ name: "message.received", message: id, at: Date.now(), data: {} }, ctx);
   return emitted;
 }

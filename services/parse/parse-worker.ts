@@ -1,6 +1,6 @@
 import type { Readable } from "node:stream";
 import { parseHeaderOnly } from "@millrace/mime";
-import { defineWorker, type WorkerContext, type WorkerDefinition } from "@millrace/pipeline";
+import { defineWorker, type MemoryRoom, type WorkerContext, type WorkerDefinition } from "@millrace/pipeline";
 import type { Spool } from "@millrace/spool";
 import { ParserGaveUp, type ParseThreads } from "./parse-threads.ts";
 
@@ -18,15 +18,31 @@ const headOctets = 65_536;
 export function parseWorker(deps: {
   threads: ParseThreads;
   spool: Spool;
+  /** Where a parsed message has to fit in, beside its body. */
+  room: MemoryRoom;
   concurrency: number;
 }): WorkerDefinition {
-  const { threads, spool, concurrency } = deps;
+  const { threads, spool, room, concurrency } = deps;
 
   const goOnUnparsed = async (ctx: WorkerContext, reason: string): Promise<void> => {
     const parsed = parseHeaderOnly(await headOf(await ctx.raw()), reason);
     await spool.putParsed(ctx.message, parsed);
     ctx.log.warn({ reason }, "unparsed");
     ctx.emit("message.parsed", { unparsed: true, defects: parsed.defects.map(({ code }) => code) });
+  };
+
+  const parse = async (ctx: WorkerContext): Promise<void> => {
+    if (ctx.crashes >= crashesAllowed) {
+      return goOnUnparsed(ctx, `crash: ${ctx.crashes} processes died with this message in hand`);
+    }
+    const { size, receivedFieldSize } = ctx.manifest;
+    try {
+      const defects = await threads.parse(ctx.message, size + receivedFieldSize, ctx.signal);
+      ctx.emit("message.parsed", { unparsed: false, defects });
+    } catch (error) {
+      if (!(error instanceof ParserGaveUp)) throw error;
+      await goOnUnparsed(ctx, error.message);
+    }
   };
 
   return defineWorker({
@@ -39,16 +55,12 @@ export function parseWorker(deps: {
     retry: { attempts: Number.MAX_SAFE_INTEGER, firstDelay: 500, maxDelay: 60_000 },
     maxCrashes: Number.MAX_SAFE_INTEGER,
     async handle(_event, ctx) {
-      if (ctx.crashes >= crashesAllowed) {
-        return goOnUnparsed(ctx, `crash: ${ctx.crashes} processes died with this message in hand`);
-      }
-      const { size, receivedFieldSize } = ctx.manifest;
+      // A parsed message is about as large as its body at most, and is in Redis twice while it is written.
+      const release = await room.take(2 * ctx.manifest.size, ctx.signal);
       try {
-        const defects = await threads.parse(ctx.message, size + receivedFieldSize, ctx.signal);
-        ctx.emit("message.parsed", { unparsed: false, defects });
-      } catch (error) {
-        if (!(error instanceof ParserGaveUp)) throw error;
-        await goOnUnparsed(ctx, error.message);
+        await parse(ctx);
+      } finally {
+        release();
       }
     },
   });

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MailStore } from "@millrace/mailstore";
-import type { JournalTail } from "@millrace/pipeline";
-import type { Logger } from "@millrace/service";
+import { journalTail } from "@millrace/pipeline";
+import { type Logger, patientRedis } from "@millrace/service";
 
 /** Entries in one transaction, and milliseconds between two: a busy journal shares its fsyncs. */
 const most = 2_000;
@@ -10,9 +10,19 @@ const pause = 25;
 /**
  * Carries the journal from Redis to the mail store, where it stays, and moves the states that follow from it.
  * The cursor is written with the entries, so that a crash between archive and trim repeats nothing.
- * Returns a function that ends it.
+ * Reading blocks its connection, so it has one of its own, and one that brings nothing for much longer than a read
+ * takes has fallen silent: it is made anew.
+ * @param silentAfter milliseconds
+ * @returns a function that ends it
  */
-export function startArchiving(tail: JournalTail, mailstore: MailStore, log: Logger): () => Promise<void> {
+export function startArchiving(
+  redisUrl: string,
+  mailstore: MailStore,
+  log: Logger,
+  { silentAfter = 10_000 } = {},
+): () => Promise<void> {
+  const redis = patientRedis(redisUrl, { socketTimeout: silentAfter });
+  const tail = journalTail(redis);
   let stopping = false;
   const loop = async () => {
     while (!stopping) {
@@ -34,5 +44,6 @@ export function startArchiving(tail: JournalTail, mailstore: MailStore, log: Log
   return async () => {
     stopping = true;
     await Promise.race([ended, sleep(2_000, undefined, { ref: false })]);
+    redis.disconnect();
   };
 }

@@ -1,15 +1,18 @@
 import { openMailStore } from "@millrace/mailstore";
-import { journalTail, openPipeline, startReconciler, startWorker } from "@millrace/pipeline";
-import { patientRedis, runService } from "@millrace/service";
+import { openPipeline, reportDisk, startReconciler, startWorker } from "@millrace/pipeline";
+import { runService } from "@millrace/service";
 import { startArchiving } from "./archive-journal.ts";
 import { storeWorker } from "./store-worker.ts";
 
 await runService("store", async ({ config, log }) => {
   const mailstore = openMailStore({ directory: config.paths.mail });
   const pipeline = await openPipeline(config, log);
-  // Reading the journal blocks its connection, so it has one of its own.
-  const journalRedis = patientRedis(config.redisUrl);
-  const stopArchiving = startArchiving(journalTail(journalRedis), mailstore, log);
+  const stopArchiving = startArchiving(config.redisUrl, mailstore, log);
+  const minFree = config.settings.STORE_MIN_FREE_MB * 1_048_576;
+  const disk = { name: "mail", folder: config.paths.mail, minFree } as const;
+  const stopReporting = reportDisk(pipeline.redis, disk, (error) =>
+    log.warn({ ...disk, err: error }, "disk not reported, trying again"),
+  );
   const stopReconciler = startReconciler(pipeline);
   const worker = await startWorker(
     storeWorker({ mailstore, spool: pipeline.spool, concurrency: config.settings.STORE_CONCURRENCY }),
@@ -17,10 +20,10 @@ await runService("store", async ({ config, log }) => {
   );
   return {
     async stop() {
+      stopReporting();
       await worker.stop();
       await stopReconciler();
       await stopArchiving();
-      journalRedis.disconnect();
       await pipeline.close();
       mailstore.close();
     },

@@ -137,7 +137,7 @@ test("the journal moves to the mail store, each entry once, and leaves Redis", a
   await until(() => mailstore.has(id));
   await until(async () => (await pipeline.ledger.openCount()) === 0);
   const before = await pipeline.journal.of(id);
-  const stopArchiving = startArchiving(pipeline.journal, mailstore, log);
+  const stopArchiving = startArchiving(redis.url, mailstore, log);
   await until(async () => (await pipeline.journal.length()) === 0);
   await stopArchiving();
   assert.deepEqual(mailstore.journal(id), before);

@@ -4,23 +4,27 @@ import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { accept } from "./accept.ts";
 import { endToEnd } from "./end-to-end.ts";
+import { history } from "./history.ts";
 import { latency } from "./latency.ts";
 import { isInMemory, machine } from "./machine.ts";
 import { memory } from "./memory.ts";
 import { formatTable, median, type Row } from "./table.ts";
 
 const usage = `usage: npm run bench -- [options]
-  --only LIST    some of accept, e2e, latency, memory, peers (all). Without peers, Millrace alone; peers alone, all
-                 but Millrace
+  --only LIST    some of accept, e2e, latency, memory, history, peers (all but history, which is long). Without peers,
+                 Millrace alone; peers alone, all but Millrace
   --messages N   messages in one round (10000)
   --rounds N     rounds that count (3)
   --sessions N   connections at the same time (100)
   --edges N      edges of the pipeline, end to end (1)
+  --stored N     messages in the mail store for history: audit, replay at a rate, a new worker (100000)
+  --rate N       messages a second of its replay (2000)
   --dir FOLDER   where everything is written, on the disk to be measured (the folder of temporary files, or
                  /var/tmp where that one is in memory)
   --json         figures as JSON, every round's among them
 `;
-const parts = ["accept", "e2e", "latency", "memory", "peers"];
+const usual = ["accept", "e2e", "latency", "memory", "peers"];
+const parts = [...usual, "history"];
 
 const options = readOptions();
 const folder = resolve(options.dir ?? (isInMemory(tmpdir()) ? "/var/tmp" : tmpdir()));
@@ -50,6 +54,7 @@ try {
   if (wanted("accept")) rows.push(...(await accept(shared)));
   if (wanted("e2e")) rows.push(...(await endToEnd(shared)));
   if (wanted("latency")) rows.push(...(await latency({ ...shared, perSecond: 200 })));
+  if (options.only.includes("history")) rows.push(...(await history(shared)));
   if (wanted("memory") && !onlyPeers) rows.push(...(await memory(shared)));
 } catch (error) {
   if (!interruption.signal.aborted) throw error;
@@ -70,11 +75,13 @@ function readOptions() {
   try {
     const { values } = parseArgs({
       options: {
-        only: { type: "string", default: parts.join(",") },
+        only: { type: "string", default: usual.join(",") },
         messages: { type: "string", default: "10000" },
         rounds: { type: "string", default: "3" },
         sessions: { type: "string", default: "100" },
         edges: { type: "string", default: "1" },
+        stored: { type: "string", default: "100000" },
+        rate: { type: "string", default: "2000" },
         dir: { type: "string" },
         json: { type: "boolean", default: false },
       },
@@ -82,7 +89,7 @@ function readOptions() {
     const only = values.only.split(",");
     const unknown = only.find((part) => !parts.includes(part));
     if (unknown !== undefined) throw new Error(`--only ${unknown}: there is no such part`);
-    const count = (name: "messages" | "rounds" | "sessions" | "edges"): number => {
+    const count = (name: "messages" | "rounds" | "sessions" | "edges" | "stored" | "rate"): number => {
       if (!/^[1-9]\d{0,7}$/.test(values[name]))
         throw new Error(`--${name} ${values[name]}: give a whole number from 1`);
       return Number(values[name]);
@@ -93,6 +100,8 @@ function readOptions() {
       rounds: count("rounds"),
       sessions: count("sessions"),
       edges: count("edges"),
+      stored: count("stored"),
+      rate: count("rate"),
       dir: values.dir,
       json: values.json,
     };

@@ -16,6 +16,15 @@ export interface Output {
   status: number;
 }
 
+/** A command that goes on by itself. */
+export interface Started {
+  /** What it has written so far. */
+  output(): string;
+  /** Sends a signal and resolves with its exit status once it is gone. */
+  end(signal: NodeJS.Signals): Promise<number | null>;
+  stop(): Promise<void>;
+}
+
 /** A folder of a test's own, as a user's working folder: `millrace` is run in it. */
 export class Installation {
   readonly folder = mkdtempSync(join(tmpdir(), "mr-"));
@@ -54,7 +63,7 @@ export class Installation {
   }
 
   /** Starts a command that goes on, such as `worker`; it shares what `up` runs. */
-  start(args: string[]): { output(): string; stop(): Promise<void> } {
+  start(args: string[]): Started {
     const child = spawn(process.execPath, [command, ...args], {
       cwd: this.folder,
       env: { ...this.env, LOG_LEVEL: "info" },
@@ -66,14 +75,14 @@ export class Installation {
         output += data.toString();
       });
     }
-    return {
-      output: () => output,
-      async stop() {
-        if (child.exitCode !== null) return;
-        child.kill("SIGTERM");
-        await once(child, "exit");
-      },
+    const end = async (signal: NodeJS.Signals) => {
+      if (child.exitCode === null && child.signalCode === null) {
+        child.kill(signal);
+        await once(child, "close");
+      }
+      return child.exitCode;
     };
+    return { output: () => output, end, stop: async () => void (await end("SIGTERM")) };
   }
 
   async json<T>(...args: string[]): Promise<T> {

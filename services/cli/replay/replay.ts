@@ -90,9 +90,11 @@ async function run(working: Working, ids: readonly string[], options: ReplayOpti
       filters: asked.filters,
     });
   }
+  const started = performance.now();
   const done = await replayed(working, { id, choice, left }, options);
+  const seconds = (performance.now() - started) / 1_000;
   if (done.finished) await runs.end(id);
-  await report({ id, choice, left }, done, options.json ?? false);
+  await report({ id, choice, left }, { ...done, seconds }, options.json ?? false);
 }
 
 interface Run {
@@ -101,7 +103,9 @@ interface Run {
   left: Left | undefined;
 }
 
-const nothing: ReplayCount = { seen: 0, replayed: 0, skipped: 0, finished: true };
+type Done = ReplayCount & { seconds: number };
+
+const nothing: Done = { seen: 0, replayed: 0, skipped: 0, finished: true, seconds: 0 };
 
 function totalOf({ choice, left }: Run): number {
   return left?.record.total ?? choice.total;
@@ -156,11 +160,12 @@ async function preview(choice: Choice, json: boolean): Promise<void> {
   if (total > sample.length) await print(`and ${count(total - sample.length)} more\n`);
 }
 
-async function report(run: Run, done: ReplayCount, json: boolean): Promise<void> {
-  const { replayed, skipped, finished } = done;
-  if (json) return printJson({ run: run.id, selected: totalOf(run), replayed, skipped, finished });
+async function report(run: Run, done: Done, json: boolean): Promise<void> {
+  const { replayed, skipped, finished, seconds } = done;
+  if (json) return printJson({ run: run.id, selected: totalOf(run), replayed, skipped, finished, seconds });
   if (totalOf(run) === 0) return print(`nothing to replay: there are ${run.choice.what}\n`);
-  await print(`replayed ${count(replayed)} of ${run.choice.what}\n`);
+  const speed = seconds > 1 ? `, ${count(Math.round(done.seen / seconds))}/s` : "";
+  await print(`replayed ${count(replayed)} of ${run.choice.what}${speed}\n`);
   if (skipped > 0) {
     await print(
       `${count(skipped)} had nothing to run again: delivered already, under way, or without a route\n`,

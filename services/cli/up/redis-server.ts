@@ -1,7 +1,9 @@
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
+import { totalmem } from "node:os";
 import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { reportDisk } from "@millrace/pipeline";
 import { type Config, patientRedis, StartError } from "@millrace/service";
 
 /** The Redis that `millrace up` runs for itself. */
@@ -32,12 +34,16 @@ export async function startRedis(config: Config, say: (text: string) => void): P
     );
   }
   mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const maxMemory = maxMemoryMb(config) * 1_048_576;
   const client = patientRedis(config.redisUrl, { lazyConnect: true });
   let stopping = false;
 
   const start = async (): Promise<number> => {
     const program = redisProgram(config);
-    const child = spawn(program, redisArguments(folder, socket), { stdio: "ignore", detached: true });
+    const child = spawn(program, redisArguments(folder, socket, maxMemory), {
+      stdio: "ignore",
+      detached: true,
+    });
     let ended: string | undefined;
     child.once("error", (error) => {
       ended = error.message;
@@ -80,6 +86,7 @@ export async function startRedis(config: Config, say: (text: string) => void): P
     adopted,
     async stop() {
       stopping = true;
+      stopReporting();
       // SHUTDOWN answers by closing the connection, once all it has is on the disk.
       const closed = new Promise((resolve) => client.once("close", resolve));
       client.shutdown("NOSAVE").catch(() => {});
@@ -90,7 +97,14 @@ export async function startRedis(config: Config, say: (text: string) => void): P
   };
   managed.pid = adopted ? 0 : await start();
   await client.connect().catch(() => {});
+  // One that cannot write to its file ends itself: the edges must refuse mail before that.
+  const stopReporting = reportDisk(
+    client,
+    { name: "redis", folder, minFree: config.settings.STORE_MIN_FREE_MB * 1_048_576 },
+    (error) => say(`cannot report how full the disk of ${folder} is: ${error.message}`),
+  );
   if (adopted) {
+    await client.config("SET", "maxmemory", maxMemory);
     managed.pid = Number(/^process_id:(\d+)/m.exec(await client.info("server"))?.[1] ?? 0);
     // It is nobody's child any more, so that only its connection tells of its end.
     client.on("close", () => {
@@ -137,7 +151,16 @@ function redisProgram(config: Config): string {
   throw new StartError("no redis-server is installed: run `apt-get install redis-server`, or set REDIS_URL");
 }
 
-function redisArguments(folder: string, socket: string): string[] {
+/**
+ * Its `maxmemory`: by default 40 % of what this machine, or this container, has. While it rewrites its file it may
+ * need as much again (every page written to meanwhile is copied), and the rest is for our own processes.
+ */
+function maxMemoryMb({ settings }: Config): number {
+  const memory = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY);
+  return settings.REDIS_MAX_MEMORY_MB ?? Math.floor((0.4 * memory) / 1_048_576);
+}
+
+function redisArguments(folder: string, socket: string, maxMemory: number): string[] {
   const settings: Record<string, string> = {
     port: "0",
     unixsocket: socket,
@@ -149,6 +172,7 @@ function redisArguments(folder: string, socket: string): string[] {
     appendfsync: "always",
     // Rewriting must not suspend the fsync that a 250 waits for.
     "no-appendfsync-on-rewrite": "no",
+    maxmemory: String(maxMemory),
     "maxmemory-policy": "noeviction",
     save: "",
   };

@@ -43,7 +43,7 @@ export async function startTestEdge(redisUrl: string, options: TestEdgeOptions =
   // Without a subscriber the intake takes nothing in: nobody would look at it.
   const subscription = { v: 1, worker: "nobody", events: ["message.received"], since: Date.now() };
   await redis.hset("millrace:subscriptions", "nobody", JSON.stringify(subscription));
-  const opened = await openIntake(redisUrl, logger);
+  const opened = await openIntake(redisUrl, logger, settings);
   const intake = options.around?.(opened) ?? opened;
   const routes = [routeSchema.parse({ recipients, to: { maildir: `/nowhere/${randomUUID()}` } })];
   const release = async () => {
