@@ -71,10 +71,11 @@ const maxmemory: Kind = {
       const used = Number(/^used_memory:(\d+)/m.exec(await redis.info("memory"))?.[1]);
       const more = random.integer(0, 400_000);
       const duration = random.integer(1_000, 5_000);
+      const [, usual] = (await redis.config("GET", "maxmemory")) as [string, string];
       await redis.config("SET", "maxmemory", used + more);
       say(`Redis may take ${more} octets more for ${duration} ms`);
       await sleep(duration);
-      await redis.config("SET", "maxmemory", 0);
+      await redis.config("SET", "maxmemory", usual);
     });
   },
 };
