@@ -41,9 +41,17 @@ const killTwo: Kind = {
 
 const killSupervisor: Kind = {
   name: "kill-supervisor",
-  about: "kill -9 of `millrace up`, and another one in its place up to 1.5 s later",
+  about:
+    "kill -9 of `millrace up`, in every other round while it starts a service again; another one up to 1.5 s later",
   repeats: true,
   async strike({ site, random, say }) {
+    if (random.chance(0.5)) {
+      // One that is only just being started has not learnt yet to watch its supervisor.
+      const service = random.pick(services);
+      process.kill(site.millrace.pidOf(service), "SIGKILL");
+      say(`${service} killed`);
+      await sleep(random.integer(0, 1_000));
+    }
     const left = site.processes();
     await site.millrace.down("SIGKILL");
     const pause = random.integer(0, 1_500);
