@@ -6,6 +6,10 @@ import { kinds } from "./kinds.ts";
 import { isRoot, missingFor } from "./kinds-on-this-machine.ts";
 import { line } from "./report.ts";
 import { type NumberedResult, runRounds } from "./rounds.ts";
+import { closeAllSites } from "./site.ts";
+
+// The runner ends a file that takes too long by SIGTERM: it must not leave mounted file systems behind.
+process.once("SIGTERM", () => void closeAllSites().finally(() => process.exit(1)));
 
 /** `CRASH_SEED` and `CRASH_ROUNDS` (of each kind) say otherwise. */
 const seed = process.env.CRASH_SEED ?? Math.random().toString(36).slice(2, 8);

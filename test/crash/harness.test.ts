@@ -5,7 +5,10 @@ import { Collector } from "./evidence.ts";
 import { kinds } from "./kinds.ts";
 import { seeded } from "./random.ts";
 import { runRound } from "./round.ts";
-import { Site } from "./site.ts";
+import { closeAllSites, Site } from "./site.ts";
+
+// The runner ends a file that takes too long by SIGTERM: it must not leave mounted file systems behind.
+process.once("SIGTERM", () => void closeAllSites().finally(() => process.exit(1)));
 
 /** A promise broken on purpose, and what the suite must say to it. */
 interface Broken {

@@ -37,6 +37,13 @@ export const faketimeLibrary = `/usr/lib/${process.arch === "arm64" ? "aarch64" 
 /** Milliseconds processes have to be gone after a SIGKILL, or after their supervisor. */
 const endWithin = 60_000;
 
+const open = new Set<Site>();
+
+/** Ends every installation of this process, whatever it is in the middle of: before the process itself is ended. */
+export async function closeAllSites(): Promise<void> {
+  await Promise.allSettled(Array.from(open, (site) => site.close()));
+}
+
 /** A whole installation with its load's targets: what a round of the suite does its damage to. */
 export class Site {
   readonly shape: Shape;
@@ -63,6 +70,7 @@ export class Site {
     this.proxy = parts.proxy;
     this.redis = redis;
     this.clockFile = join(parts.millrace.folder, "clock");
+    open.add(this);
   }
 
   /** Makes an installation and starts it. */
@@ -190,6 +198,7 @@ export class Site {
     await this.redis?.stop();
     await this.disks?.mail.unmount();
     await this.disks?.data.unmount();
+    open.delete(this);
     if (!keep) await rm(this.folder, { recursive: true, force: true, maxRetries: 5 });
   }
 
