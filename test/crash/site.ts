@@ -34,6 +34,8 @@ export interface SiteOptions {
 /** Debian's libfaketime: it answers a process that asks for the time, by what stands in a file. */
 export const faketimeLibrary = `/usr/lib/${process.arch === "arm64" ? "aarch64" : "x86_64"}-linux-gnu/faketime/libfaketime.so.1`;
 
+/** Milliseconds an installation may take to start, on a machine that is busy with several others. */
+const startWithin = 180_000;
 /** Milliseconds processes have to be gone after a SIGKILL, or after their supervisor. */
 const endWithin = 60_000;
 
@@ -82,6 +84,7 @@ export class Site {
       config: routesTo(smtp, webhook),
       env: { ...env, ...(proxy ? { REDIS_URL: proxy.url } : {}) },
     });
+    millrace.startWithin = startWithin;
     const { folder } = millrace;
     const site = new Site(
       shape,

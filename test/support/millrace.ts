@@ -30,6 +30,8 @@ export class Installation {
   readonly folder = mkdtempSync(join(tmpdir(), "mr-"));
   readonly env: Record<string, string>;
   private process: ChildProcess | undefined;
+  /** Milliseconds `up` may take to be ready. */
+  startWithin = 60_000;
   /** What `up` has written so far. */
   output = "";
   /** Ports of the edges, once they are ready. */
@@ -109,7 +111,7 @@ export class Installation {
     await until(() => {
       if (child.exitCode !== null) throw new Error(`up ended with status ${child.exitCode}: ${this.output}`);
       return /Ctrl-C/.test(this.output);
-    });
+    }, this.startWithin);
     const smtp = /^smtp\s+(.*)$/m.exec(this.output)?.[1] ?? "";
     this.ports = smtp.split(", ").map((address) => Number(address.split(":").at(-1)));
   }
