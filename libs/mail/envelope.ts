@@ -21,6 +21,9 @@ export const envelopeSchema = z.object({
 });
 export type Envelope = z.infer<typeof envelopeSchema>;
 
+/** The `protocol` of messages that we make ourselves: no client can choose it. */
+export const localProtocol = "LOCAL";
+
 /**
  * What is known of a message from the moment it is accepted. The manifest is the truth that a message
  * exists; a BullMQ job only wakes somebody up for it.

@@ -45,6 +45,14 @@ export class TemporaryFailure extends Error {
   }
 }
 
+/**
+ * It was not even tried, because it could not have worked: comes back after `retryAfter` at no attempt's cost. Unlike
+ * a snooze it is on record, and the time it takes counts towards giving up.
+ */
+export class Suspended extends TemporaryFailure {
+  override name = "Suspended";
+}
+
 /** A failure as the journal and the dead letters keep it. */
 export interface FailureRecord {
   class: string;

@@ -1,14 +1,16 @@
 export { addressFileName, domainOf, fnv1a, localPartOf } from "./address.ts";
-export { type Envelope, envelopeSchema, type Manifest, manifestSchema } from "./envelope.ts";
+export { type BouncedRecipient, buildDsn, type Dsn, type DsnRequest } from "./dsn.ts";
+export { type Envelope, envelopeSchema, localProtocol, type Manifest, manifestSchema } from "./envelope.ts";
 export {
   describeFailure,
   type FailureDetails,
   type FailureRecord,
   PermanentFailure,
+  Suspended,
   TemporaryFailure,
 } from "./failure.ts";
 export { type JournalEntry, journalEntrySchema } from "./journal-entry.ts";
-export { type MessageId, messageIdSchema, newMessageId } from "./message-id.ts";
+export { derivedMessageId, type MessageId, messageIdSchema, newMessageId } from "./message-id.ts";
 export { type MessageState, messageStateNames, messageStates } from "./message-state.ts";
 export {
   type Attachment,
@@ -21,7 +23,19 @@ export {
   type ParsedMessage,
   parsedMessageSchema,
 } from "./parsed-message.ts";
+export { type Person, personOf } from "./person.ts";
+export { type Routing, targetsOf } from "./relay.ts";
 export {
+  type GrowingRetry,
+  type ListedRetry,
+  lifetime,
+  longestDelay,
+  type RetryPolicy,
+  retrySchema,
+} from "./retry-policy.ts";
+export {
+  type Keeping,
+  keepingSchema,
   patternMatches,
   type Route,
   routeFor,

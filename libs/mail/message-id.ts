@@ -1,5 +1,5 @@
-import { randomFillSync } from "node:crypto";
-import { monotonicFactory } from "ulid";
+import { createHash, randomFillSync } from "node:crypto";
+import { encodeTime, monotonicFactory } from "ulid";
 import { z } from "zod";
 
 // ulid asks for sixteen numbers an id, and its own source would ask the system for each of them.
@@ -25,4 +25,18 @@ export const messageIdSchema = z.string().regex(/^[0-7][0-9a-hjkmnp-tv-z]{25}$/,
 /** A new id, greater than every id this process made before. */
 export function newMessageId(now = Date.now()): MessageId {
   return next(now).toLowerCase();
+}
+
+const digits = "0123456789abcdefghjkmnpqrstvwxyz";
+
+/**
+ * The id of a message that we make ourselves because of another: the same whenever it is made again for the same
+ * reason, so that it exists once.
+ * @param at milliseconds since the epoch, the id's time; part of the reason
+ * @param reason what sets it apart, such as the other message's id
+ */
+export function derivedMessageId(at: number, ...reason: string[]): MessageId {
+  const digest = createHash("sha256").update(JSON.stringify(reason)).digest();
+  const chance = Array.from({ length: 16 }, (_, index) => digits[(digest[index] as number) & 31]);
+  return encodeTime(at).toLowerCase() + chance.join("");
 }

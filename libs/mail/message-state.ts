@@ -6,6 +6,7 @@ export const messageStates = {
   stored: "in the mail store, waiting for its first delivery attempt",
   deferred: "at least one target refused it for now; it is tried again by itself",
   delivered: "every target took it",
+  bounced: "at least one target did not take it for good, and its sender was told so by a DSN",
   failed: "at least one target did not take it and none is still tried: see the dead letters",
 } as const;
 export type MessageState = keyof typeof messageStates;

@@ -64,3 +64,61 @@ test("a route says what is wrong with it", () => {
   const misspelt = routeSchema.safeParse({ recipients: "*", to: { webhook: "htp//x", secrt: "y" } });
   assert.deepEqual(misspelt.error?.issues.map(({ path }) => path.join(".")).sort(), ["to.0", "to.0.webhook"]);
 });
+
+test("a route's schedule and its end are its targets'; without them a target has none", () => {
+  const routes = [
+    routeSchema.parse({
+      recipients: "*@a.test",
+      to: { lmtp: "h:24" },
+      retry: ["1s"],
+      onFailure: "dsn",
+    }),
+    maildir,
+  ];
+  const { targets } = targetsFor(routes, ["x@a.test", "y@b.test"]);
+  assert.deepEqual(
+    targets.map(({ retry, onFailure }) => [retry, onFailure]),
+    [
+      [{ delays: [1_000], jitter: 0.2 }, "dsn"],
+      [undefined, undefined],
+    ],
+  );
+});
+
+test("of several routes to one destination the first in the configuration says how, whoever comes first", () => {
+  const to = { lmtp: "h:24" };
+  const routes = [
+    routeSchema.parse({ recipients: "*@a.test", to, retry: ["1s"] }),
+    routeSchema.parse({ recipients: "*@b.test", to, retry: ["2s"], onFailure: "dsn" }),
+  ];
+  for (const recipients of [
+    ["x@a.test", "y@b.test"],
+    ["y@b.test", "x@a.test"],
+  ]) {
+    const { targets } = targetsFor(routes, recipients);
+    assert.equal(targets.length, 1);
+    assert.deepEqual(targets[0]?.recipients, recipients);
+    assert.deepEqual(targets[0]?.retry, { delays: [1_000], jitter: 0.2 });
+    assert.equal(targets[0]?.onFailure, undefined);
+  }
+});
+
+test("the relay takes whom no route takes, and shares a target with a route to the same place", () => {
+  const relay = { smtp: "smtp://relay.test:25" };
+  const routes = [route("*@a.test", relay), route("*@c.test", { lmtp: "h:24" })];
+  const { targets, unrouted } = targetsFor(routes, ["x@a.test", "y@b.test", "z@c.test"], relay);
+  assert.deepEqual(unrouted, []);
+  assert.deepEqual(
+    targets.map(({ transport, recipients }) => [transport, recipients]),
+    [
+      ["smtp", ["x@a.test", "y@b.test"]],
+      ["lmtp", ["z@c.test"]],
+    ],
+  );
+});
+
+test("a route says what is wrong with its schedule and its end", () => {
+  const wrong = { recipients: "*", to: { maildir: "/m" }, retry: ["5x"], onFailure: "bounce" };
+  const issues = routeSchema.safeParse(wrong).error?.issues ?? [];
+  assert.deepEqual(issues.map(({ path }) => path.join(".")).sort(), ["onFailure", "retry.0"]);
+});

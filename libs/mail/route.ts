@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { addressFileName, fnv1a } from "./address.ts";
+import { type RetryPolicy, retrySchema } from "./retry-policy.ts";
 
 const maildirTarget = z.strictObject({
   /** Folder of the Maildir. `{recipient}` stands for the recipient's address, made safe for a file name. */
@@ -51,6 +52,21 @@ export const targetSchema = z.unknown().transform((value, context): TargetConfig
   return z.NEVER;
 });
 
+/** How long mail stays in the mail store once it is delivered or has failed. Neither limit: for ever. */
+export const keepingSchema = z
+  .strictObject({
+    /** Days since its acceptance after which a message goes. */
+    days: z.number().positive().optional(),
+    /** Megabytes (10^6 octets) of raw messages that stay: the newest. */
+    megabytes: z.number().nonnegative().optional(),
+    /** Let messages go that still have dead letters, and the dead letters with them. Off: nothing that failed goes unseen. */
+    withDeadLetters: z.boolean().optional(),
+  })
+  .refine((keep) => keep.days !== undefined || keep.megabytes !== undefined, {
+    message: "give `days`, `megabytes` or both; leave `keep` out to keep mail for ever",
+  });
+export type Keeping = z.output<typeof keepingSchema>;
+
 /**
  * Recipients are patterns matched against the whole address without regard to case; `*` stands for any run
  * of characters: `*`, `*@example.com`, `*@*.example.com`, `sales@example.com`.
@@ -58,6 +74,14 @@ export const targetSchema = z.unknown().transform((value, context): TargetConfig
 export const routeSchema = z.strictObject({
   recipients: oneOrMore(z.string().min(1)),
   to: oneOrMore(targetSchema),
+  keep: keepingSchema.optional(),
+  /** When its targets are tried again. Each transport has a schedule of its own for those that say nothing. */
+  retry: retrySchema.optional(),
+  /**
+   * What becomes of a delivery that has failed for good: "dead-letter" keeps it for an operator, "dsn" tells its
+   * sender (RFC 3464). Without it, "dsn" for mail of an authenticated user and "dead-letter" for all other.
+   */
+  onFailure: z.enum(["dead-letter", "dsn"]).optional(),
 });
 export type Route = z.output<typeof routeSchema>;
 
@@ -78,6 +102,9 @@ export interface Target {
   /** The configuration, with `{recipient}` filled in. */
   config: TargetConfig;
   recipients: string[];
+  /** The route's own, if it has one. */
+  retry?: RetryPolicy | undefined;
+  onFailure?: Route["onFailure"];
 }
 
 const patterns = new Map<string, RegExp>();
@@ -99,29 +126,37 @@ export function routeFor(routes: readonly Route[], recipient: string): Route | u
 }
 
 /**
- * The targets of one message: recipients that share a destination share a target. Recipients no route takes
- * (the configuration changed since they were accepted) are returned beside them.
+ * The targets of one message: recipients that share a destination share a target. Where several routes lead to one
+ * destination, the first of them in the configuration says how it is tried and what follows a failure. Recipients no
+ * route takes go to the relay, if there is one for them; else (the configuration changed since they were accepted)
+ * they are returned beside the targets.
  */
 export function targetsFor(
   routes: readonly Route[],
   recipients: readonly string[],
+  relay?: TargetConfig,
 ): { targets: Target[]; unrouted: string[] } {
-  const targets = new Map<string, Target>();
+  const targets = new Map<string, { target: Target; order: number }>();
   const unrouted: string[] = [];
+  const lead = (recipient: string, config: TargetConfig, order: number, route?: Route) => {
+    const target = targetOf(config, recipient);
+    if (route?.retry) target.retry = route.retry;
+    if (route?.onFailure) target.onFailure = route.onFailure;
+    const known = targets.get(target.id);
+    if (!known) targets.set(target.id, { target, order });
+    else {
+      const all = [...known.target.recipients, recipient];
+      if (order < known.order) targets.set(target.id, { target: { ...target, recipients: all }, order });
+      else known.target.recipients = all;
+    }
+  };
   for (const recipient of recipients) {
     const route = routeFor(routes, recipient);
-    if (!route) {
-      unrouted.push(recipient);
-      continue;
-    }
-    for (const config of route.to) {
-      const target = targetOf(config, recipient);
-      const known = targets.get(target.id);
-      if (known) known.recipients.push(recipient);
-      else targets.set(target.id, target);
-    }
+    if (route) for (const config of route.to) lead(recipient, config, routes.indexOf(route), route);
+    else if (relay) lead(recipient, relay, routes.length);
+    else unrouted.push(recipient);
   }
-  return { targets: [...targets.values()], unrouted };
+  return { targets: [...targets.values()].map(({ target }) => target), unrouted };
 }
 
 function targetOf(config: TargetConfig, recipient: string): Target {

@@ -10,7 +10,7 @@ import {
   rmSync,
   statSync,
 } from "node:fs";
-import { mkdir, open, readFile } from "node:fs/promises";
+import { mkdir, open, readFile, rm, rmdir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Readable } from "node:stream";
 import { type MessageId, messageIdSchema } from "@millrace/mail";
@@ -25,6 +25,8 @@ const groupSize = 128;
 const readAtOnce = 65_536;
 /** Milliseconds after which a temporary file cannot belong to a writer that still lives. */
 const leftoverAge = 3_600_000;
+/** Milliseconds after which nobody is expected to write to a minute's folder any more. */
+const folderAge = 2 * 86_400_000;
 
 /** Path of a message's blob below the store's folder: `blobs/2026-07-30/1542/<id>.eml`, UTC. */
 export function blobPath(id: MessageId): string {
@@ -134,6 +136,23 @@ export class BlobFiles {
     return `its index row is there, but the blob ${path} ${state}; restore it from a backup`;
   }
 
+  /** Unlinks blobs for good. Those that are not there are none to worry about. */
+  async remove(ids: readonly MessageId[], now = Date.now()): Promise<void> {
+    const paths = ids.map((id) => join(this.directory, blobPath(id)));
+    await Promise.all(paths.map((path) => rm(path, { force: true })));
+    // Another writer may hold a young folder for durable, and write to it: only old ones go when they are empty.
+    const old = ids.filter((id) => now - decodeTime(id) > folderAge);
+    const emptied = old.map((id) => join(this.directory, dirname(blobPath(id))));
+    for (const folder of [...new Set(emptied), ...new Set(emptied.map((minute) => dirname(minute)))]) {
+      await removeEmptyFolder(folder);
+      this.durable.delete(folder);
+    }
+    // A name that is gone only from memory would come back with the next power cut.
+    const folders = paths.flatMap((path) => [dirname(path), dirname(dirname(path))]);
+    const synced = [...new Set([...folders, join(this.directory, "blobs")])];
+    await Promise.all(synced.map((folder) => syncFolder(folder).catch(ignoreMissing)));
+  }
+
   private whole(id: MessageId, size: number): string {
     const defect = this.defect(id, size);
     if (defect) throw new NotStored(id, defect);
@@ -166,4 +185,17 @@ async function syncFolder(folder: string): Promise<void> {
   } finally {
     await handle.close();
   }
+}
+
+async function removeEmptyFolder(folder: string): Promise<void> {
+  try {
+    await rmdir(folder);
+  } catch (error) {
+    const { code = "" } = error as NodeJS.ErrnoException;
+    if (!["ENOENT", "ENOTEMPTY", "EEXIST"].includes(code)) throw error;
+  }
+}
+
+function ignoreMissing(error: NodeJS.ErrnoException): void {
+  if (error.code !== "ENOENT") throw error;
 }

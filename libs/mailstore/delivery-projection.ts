@@ -64,6 +64,7 @@ const outcomes: ReadonlyMap<string, DeliveryState> = new Map([
   ["delivery.succeeded", "delivered"],
   ["delivery.deferred", "deferred"],
   ["delivery.failed", "failed"],
+  ["delivery.bounced", "bounced"],
 ]);
 
 /** Whether an entry can move a delivery. */
@@ -74,7 +75,7 @@ export function concernsDelivery(entry: JournalEntry): boolean {
 /** The worst of several states, as a person would call the whole: what is still tried comes first. */
 function together(states: Iterable<DeliveryState>): DeliveryState | undefined {
   const all = new Set(states);
-  return (["deferred", "pending", "failed", "delivered"] as const).find((state) => all.has(state));
+  return (["deferred", "pending", "failed", "bounced", "delivered"] as const).find((state) => all.has(state));
 }
 
 /** State of a message in the store, from where its targets stand. */

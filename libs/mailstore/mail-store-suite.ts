@@ -4,6 +4,8 @@ import { archivingCases } from "./suite/archiving.ts";
 import { deadLetterCases } from "./suite/dead-letters.ts";
 import type { StorePlace, SuiteContext } from "./suite/fixtures.ts";
 import { listingCases } from "./suite/listing.ts";
+import { personalDataCases } from "./suite/personal-data.ts";
+import { removingCases } from "./suite/removing.ts";
 import { searchingCases } from "./suite/searching.ts";
 import { selectingCases } from "./suite/selecting.ts";
 import { snapshotCases } from "./suite/snapshots.ts";
@@ -40,5 +42,7 @@ export function testMailStore(name: string, begin: () => Promise<StorePlace>): v
     deadLetterCases(context);
     selectingCases(context);
     snapshotCases(context);
+    removingCases(context);
+    personalDataCases(context);
   });
 }

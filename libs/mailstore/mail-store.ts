@@ -1,6 +1,8 @@
 import type { Readable } from "node:stream";
 import type { Defect, JournalEntry, Manifest, MessageId, MessageState, ParsedMessage } from "@millrace/mail";
 import type { DeadLetter, DeadLetterCount, DeadLetterPage, DeadLetterQuery } from "./dead-letter.ts";
+import type { PersonalData } from "./personal-data.ts";
+import type { KeptMessage, RemovalReason, Removed, Walk } from "./removal.ts";
 import type { MessageQuery, Selected } from "./selection.ts";
 import type { StoreSnapshot } from "./store-snapshot.ts";
 
@@ -38,8 +40,8 @@ export interface DeliveryStatus {
   recipients: string[];
   /** Those recipients who have the message. */
   delivered: string[];
-  /** Of all its recipients together: deferred before pending, failed before delivered. */
-  state: "pending" | "deferred" | "delivered" | "failed";
+  /** Of all its recipients together: deferred before pending, failed before bounced, bounced before delivered. */
+  state: "pending" | "deferred" | "delivered" | "failed" | "bounced";
   /** Number of the last attempt; a replay counts from 1 again. */
   attempts: number;
   /** ISO 8601 of the last attempt, null before the first. */
@@ -66,7 +68,8 @@ export interface ListQuery {
 export interface MailStore {
   /**
    * Stores messages: blob first (file and folder fsynced), then the rows, in one transaction. Durable when it
-   * resolves. A message that is there already is left as it is, so that a job may run twice.
+   * resolves. A message that is there already is left as it is, so that a job may run twice; one that was removed
+   * is not taken in.
    * @throws PartlyStored when some could not be stored, and which: the others are durable all the same
    * @throws anything else when no row was written; in both cases the batch may be tried again as a whole
    */
@@ -103,5 +106,17 @@ export interface MailStore {
   archive(entries: readonly JournalEntry[]): void;
   /** Id of the last journal entry that was archived; "0-0" at the start. */
   cursor(): string;
+  /** All stored messages, newest first, page by page: for a decision about keeping each. */
+  walk(walk: Walk): KeptMessage[];
+  /**
+   * Removes messages for good: every row and word of them in one transaction, then their blobs. What comes later about
+   * one of them, a `put` or a journal entry, is not taken in. A message the store never had can be removed all the
+   * same, so that it never gets there. Removing twice is counted once.
+   */
+  remove(ids: readonly MessageId[], why: RemovalReason): Promise<Removed>;
+  /** Unlinks the blobs of removed messages that a crash has left. @returns how many */
+  finishRemovals(): Promise<number>;
+  /** What the store holds about one person. */
+  personalData(): PersonalData;
   close(): void;
 }

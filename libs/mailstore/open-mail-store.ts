@@ -7,11 +7,15 @@ import { BlobFiles } from "./blob-files.ts";
 import type { DeadLetter, DeadLetterCount, DeadLetterPage, DeadLetterQuery } from "./dead-letter.ts";
 import type { DeliveryStatus, ListQuery, MailStore, MessageSummary, StoreItem } from "./mail-store.ts";
 import { NotStored, PartlyStored } from "./not-stored.ts";
+import type { PersonalData } from "./personal-data.ts";
+import { type KeptMessage, nothingRemoved, type RemovalReason, type Removed, type Walk } from "./removal.ts";
 import type { MessageQuery, Selected } from "./selection.ts";
 import { openForReading, openForWriting, transaction } from "./sqlite-connection.ts";
 import { SqliteDeadLetters } from "./sqlite-dead-letters.ts";
 import { SqliteIndex } from "./sqlite-index.ts";
 import { SqliteJournal } from "./sqlite-journal.ts";
+import { SqlitePersonalData } from "./sqlite-personal-data.ts";
+import { SqliteRemoval } from "./sqlite-removal.ts";
 import { SqliteSelection } from "./sqlite-selection.ts";
 import { sqliteSnapshot } from "./sqlite-snapshot.ts";
 import type { StoreSnapshot } from "./store-snapshot.ts";
@@ -34,7 +38,11 @@ interface Connection {
   journal: SqliteJournal;
   deadLetters: SqliteDeadLetters;
   selection: SqliteSelection;
+  removal: SqliteRemoval;
 }
+
+/** Blobs that are unlinked together. */
+const unlinkedAtOnce = 500;
 
 class FileMailStore implements MailStore {
   private readonly path: string;
@@ -55,12 +63,22 @@ class FileMailStore implements MailStore {
   }
 
   async put(items: readonly StoreItem[]): Promise<void> {
-    const { db, index } = this.writer();
-    const batch = [...new Map(items.map((item) => [item.manifest.id, item])).values()];
+    const { db, index, removal } = this.writer();
+    const isRemoved = (item: StoreItem) => removal.isRemoved(item.manifest.id);
+    const once = [...new Map(items.map((item) => [item.manifest.id, item])).values()];
+    const batch = once.filter((item) => !isRemoved(item));
     const failures = await this.blobs.put(batch);
     // Only now: a row whose blob a power cut took away would be a message lost after its 250.
     const durable = batch.filter((item) => !failures.has(item.manifest.id));
-    if (durable.length > 0) transaction(db, this.path, () => index.insert(durable));
+    if (durable.length > 0) {
+      const tooLate = transaction(db, this.path, () => {
+        index.insert(durable.filter((item) => !isRemoved(item)));
+        const removed = durable.filter(isRemoved);
+        for (const { manifest } of removed) removal.unlinkLater(manifest.id);
+        return removed.length;
+      });
+      if (tooLate > 0) await this.finishRemovals();
+    }
     if (failures.size > 0) throw new PartlyStored(failures, batch.length);
   }
 
@@ -134,6 +152,36 @@ class FileMailStore implements MailStore {
     if (entries.length > 0) transaction(db, this.path, () => journal.archive(entries));
   }
 
+  walk(walk: Walk): KeptMessage[] {
+    return this.reader()?.removal.walk(walk) ?? [];
+  }
+
+  async remove(ids: readonly MessageId[], why: RemovalReason): Promise<Removed> {
+    const { db, removal } = this.writer();
+    if (ids.length === 0) return { ...nothingRemoved };
+    // Rows first: a blob without a row is waste, which is noted; a row without its blob would look like a loss.
+    const removed = transaction(db, this.path, () => removal.remove(ids, why, Date.now()));
+    await this.finishRemovals();
+    return removed;
+  }
+
+  async finishRemovals(): Promise<number> {
+    const { db, removal } = this.writer();
+    for (let finished = 0; ; ) {
+      const blobs = removal.pendingBlobs(unlinkedAtOnce);
+      await this.blobs.remove(blobs.map(({ id }) => id));
+      transaction(db, this.path, () => removal.unlinked(blobs, Date.now()));
+      finished += blobs.length;
+      if (blobs.length < unlinkedAtOnce) return finished;
+    }
+  }
+
+  personalData(): PersonalData {
+    const connection = this.readOnly ? this.reader() : this.writer();
+    if (!connection) throw new Error(`mail store ${this.path} has not been made yet`);
+    return new SqlitePersonalData(connection.db, this.path);
+  }
+
   cursor(): string {
     return this.reader()?.journal.cursor() ?? "0-0";
   }
@@ -167,12 +215,14 @@ class FileMailStore implements MailStore {
 
 function connectionOf(db: DatabaseSync): Connection {
   const deadLetters = new SqliteDeadLetters(db);
+  const removal = new SqliteRemoval(db);
   return {
     db,
     index: new SqliteIndex(db),
-    journal: new SqliteJournal(db, deadLetters),
+    journal: new SqliteJournal(db, deadLetters, removal),
     deadLetters,
     selection: new SqliteSelection(db),
+    removal,
   };
 }
 

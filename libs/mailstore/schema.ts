@@ -138,6 +138,29 @@ const migrations: readonly string[] = [
   -- The messages that were accepted, for the audit: each one's first entry in the journal.
   CREATE INDEX arrivals ON journal (message) WHERE event = 'message.received';
   `,
+  `
+  -- Messages that were removed for good. blob: how often its file has been asked to be unlinked since it last was, so
+  -- that a crash leaves none; until: the millisecond up to which nothing about it is taken in again.
+  CREATE TABLE removals (
+    message TEXT PRIMARY KEY,
+    until INTEGER NOT NULL,
+    blob INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX removals_to_unlink ON removals (message) WHERE blob > 0;
+  CREATE INDEX removals_by_end ON removals (until) WHERE blob = 0;
+
+  -- What can be counted no more: their entries left the journal with the messages.
+  CREATE TABLE tallies (name TEXT PRIMARY KEY, messages INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  INSERT INTO tallies VALUES ('removed', 0);
+
+  -- That a person's mail was erased, when and by whom; whose it was, nowhere.
+  CREATE TABLE erasures (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    by TEXT NOT NULL,
+    messages INTEGER NOT NULL
+  ) STRICT;
+  `,
 ];
 
 /** Version of the schema this code works with. */

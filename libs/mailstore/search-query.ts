@@ -12,6 +12,10 @@ export interface SearchableWords {
   text: string;
 }
 
+/**
+ * The same words again when the message is removed, or some of them would stay in the full-text index: whoever changes
+ * this gives files that exist a new index.
+ */
 export function searchableWords(manifest: Manifest, parsed: ParsedMessage): SearchableWords {
   const { envelope } = manifest;
   const addresses = new Set([envelope.from, ...envelope.recipients]);

@@ -22,6 +22,9 @@ export function openForWriting(path: string): DatabaseSync {
     // A checkpoint every 32 MB: pages that many transactions touch are copied back less often.
     db.exec("PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864");
     db.exec("PRAGMA cache_size = -65536");
+    // What was deleted is overwritten, by every writer: a row that only moved leaves its old octets behind otherwise,
+    // and a person's mail must be gone from the file once it is erased. No slower, measured on inserts and deletions.
+    db.exec("PRAGMA secure_delete = ON");
     expectKnownVersion(db, path);
     transaction(db, path, () => migrate(db));
     return db;

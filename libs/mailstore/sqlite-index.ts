@@ -19,7 +19,7 @@ import { Statements } from "./sqlite-connection.ts";
 type Row = Record<string, SQLOutputValue>;
 
 /** Bits of a message's place below the milliseconds of its id. */
-const placeBits = 20n;
+export const placeBits = 20n;
 const defaultLimit = 50;
 
 const summaryColumns =

@@ -10,15 +10,18 @@ import {
 import type { DeliveryStatus } from "./mail-store.ts";
 import { Statements } from "./sqlite-connection.ts";
 import type { SqliteDeadLetters } from "./sqlite-dead-letters.ts";
+import type { SqliteRemoval } from "./sqlite-removal.ts";
 
 /** The journal for good in SQLite, and what follows from it: deliveries, dead letters, states. */
 export class SqliteJournal {
   private readonly statements: Statements;
   private readonly deadLetters: SqliteDeadLetters;
+  private readonly removal: SqliteRemoval;
 
-  constructor(db: DatabaseSync, deadLetters: SqliteDeadLetters) {
+  constructor(db: DatabaseSync, deadLetters: SqliteDeadLetters, removal: SqliteRemoval) {
     this.statements = new Statements(db);
     this.deadLetters = deadLetters;
+    this.removal = removal;
   }
 
   cursor(): string {
@@ -32,6 +35,7 @@ export class SqliteJournal {
     for (const entry of entries.toSorted((a, b) => compareSeq(a.seq, b.seq))) {
       if (compareSeq(entry.seq, cursor) <= 0) continue;
       cursor = entry.seq;
+      if (this.removal.isRemoved(entry.message)) continue;
       this.insert(entry);
       if (concernsDelivery(entry)) {
         let message = touched.get(entry.message);

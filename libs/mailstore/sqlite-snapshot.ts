@@ -19,6 +19,7 @@ export function sqliteSnapshot(db: DatabaseSync): StoreSnapshot {
     accepted: number(
       "SELECT count(*) FROM (SELECT DISTINCT message FROM journal WHERE event = 'message.received')",
     ),
+    removed: number("SELECT messages FROM tallies WHERE name = 'removed'"),
     counts: new SqliteIndex(db).counts(),
     deadLetters: number("SELECT count(*) FROM dead_letters"),
     hasArrived: (id) =>

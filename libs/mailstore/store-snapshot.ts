@@ -4,8 +4,10 @@ import type { MessageId, MessageState } from "@millrace/mail";
 export interface StoreSnapshot {
   /** Id of the last journal entry it has. */
   cursor: string;
-  /** Messages whose acceptance is in the journal. */
+  /** Messages whose acceptance is in the journal. It leaves the journal with a message that is removed. */
   accepted: number;
+  /** Accepted messages that were removed for good, by retention or erasure: none of the other figures has them. */
+  removed: number;
   /** Stored messages in each state. */
   counts: Record<MessageState, number>;
   deadLetters: number;

@@ -1,3 +1,4 @@
+import { messageIdSchema } from "@millrace/mail";
 import { z } from "zod";
 
 /** What a delivery event says of its target. */
@@ -33,6 +34,8 @@ export const events = {
     nextAttemptAt: z.number().optional(),
   }),
   "delivery.failed": z.object({ ...attempted, code: z.string().optional() }),
+  /** Failed for good, and its sender is told so. `dsn`: id of the message that tells it. */
+  "delivery.bounced": z.object({ ...attempted, dsn: messageIdSchema }),
 } as const satisfies Record<string, z.ZodType>;
 
 export type EventName = keyof typeof events;

@@ -15,19 +15,24 @@ export { type LedgerReplay, type LeftRun, replayRuns } from "./ledger-replay.ts"
 export { type MemoryRoom, memoryRoom } from "./memory-room.ts";
 export { openIntake } from "./open-intake.ts";
 export { bodyOf, openPipeline, type Pipeline } from "./open-pipeline.ts";
+export { type PersonInFlight, personInFlight } from "./person-in-flight.ts";
 export { readPressure } from "./pressure.ts";
 export type { PressureSettings } from "./pressure-marks.ts";
 export { openQueues, type QueueCounts, type Queues } from "./queues.ts";
 export { startReconciler } from "./reconciler.ts";
+export { type RemovedInFlight, removeMessage, stillInFlight } from "./remove-message.ts";
 export { type ReplayCount, replay } from "./replay.ts";
 export { deadLetterItems, type ReplayItem, storedItems } from "./replay-items.ts";
-export { defaultRetry, type RetryPolicy, retryDelay } from "./retry.ts";
+export { type RetentionOptions, type RetentionSummary, retain } from "./retention.ts";
+export { defaultRetry, type Progress, retryDelay } from "./retry.ts";
 export { type RunningWorker, startWorker } from "./start-worker.ts";
+export { type Submission, submitMessage } from "./submit-message.ts";
 export { openSubscriptions, type Subscription } from "./subscriptions.ts";
 export {
   defineWorker,
   type EmitSchemas,
   type PipelineEvent,
+  type RetryChoice,
   Snooze,
   type WorkerContext,
   type WorkerDefinition,

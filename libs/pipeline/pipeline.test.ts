@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { JournalEntry } from "@millrace/mail";
-import { type Manifest, type MessageId, newMessageId, PermanentFailure } from "@millrace/mail";
+import { type Manifest, type MessageId, newMessageId, PermanentFailure, Suspended } from "@millrace/mail";
 import { createLogger } from "@millrace/service";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
 import { z } from "zod";
@@ -294,6 +294,99 @@ scenario("a snooze comes back and costs no attempt", async () => {
   await until(() => attempts.length === 3);
   assert.deepEqual(attempts, [1, 1, 1]);
 });
+
+scenario("a suspension comes back, is on record, and costs no attempt but time", async () => {
+  const attempts: number[] = [];
+  await start({
+    name: uniqueName(),
+    on: "message.received",
+    retry: { firstDelay: 10, maxDelay: 10, jitter: 0, giveUpAfter: 500 },
+    handle(_event, ctx) {
+      attempts.push(ctx.attempt);
+      throw new Suspended("not now", { retryAfter: 100 });
+    },
+  });
+  const id = await accept();
+  await until(async () => (await journalOf(id)).some(({ event }) => event === "job.dead"));
+  assert.ok(attempts.length > 1, `${attempts}`);
+  assert.ok(attempts.every((attempt) => attempt === 1));
+  const [received, ...entries] = await journalOf(id);
+  assert.equal(entries.length, attempts.length);
+  const dead = entries.at(-1);
+  assert.equal(dead?.data.attempts, 0);
+  assert.ok(Number(dead?.at) - Number(received?.at) >= 500, "not before its time");
+});
+
+scenario("a retry policy may follow from what the job carries, as the last run has left it", async () => {
+  const name = uniqueName();
+  await start({
+    name,
+    on: "message.received",
+    retry: ({ tries }) => ({ delays: tries === undefined ? [] : [1, 1], jitter: 0 }),
+    handle(event, ctx) {
+      ctx.progress({ tries: Number(event.data.tries ?? 0) + 1 });
+      throw new Error("no");
+    },
+  });
+  const id = await accept();
+  const death = async () => (await journalOf(id)).find(({ event }) => event === "job.dead");
+  await until(async () => (await death()) !== undefined);
+  const { tries, attempts } = (await death())?.data ?? {};
+  assert.deepEqual([tries, attempts], [3, 3]);
+});
+
+scenario(
+  "a last resort ends a job in place of the dead letters, and what it emits is recorded with the end",
+  async () => {
+    const heard: unknown[] = [];
+    const offered: unknown[] = [];
+    await start({ name: uniqueName(), on: "told", handle: (event) => void heard.push(event.data) });
+    await start({
+      name: uniqueName(),
+      on: "message.received",
+      retry: { delays: [1], jitter: 0 },
+      emits: { told: z.object({ of: z.string() }) },
+      handle(_event, ctx) {
+        ctx.emit("told", { of: `attempt ${ctx.attempt}` }, { key: `${ctx.attempt}` });
+        ctx.progress({ last: ctx.attempt });
+        ctx.emit("told", { of: "nothing" }, { key: "lost" });
+        throw new Error("no");
+      },
+      async lastResort(event, ctx, failure) {
+        offered.push([event.data, ctx.attempt, failure.message]);
+        ctx.emit("told", { of: "the end" }, { key: "end" });
+        return true;
+      },
+    });
+    const id = await accept();
+    await until(async () => (await unitNames(id)).length === 0 && heard.length === 3);
+    assert.deepEqual(offered, [[{ last: 2 }, 2, "no"]]);
+    assert.deepEqual(heard.map((data) => (data as { of: string }).of).sort(), [
+      "attempt 1",
+      "attempt 2",
+      "the end",
+    ]);
+    assert.ok(!(await journalOf(id)).some(({ event }) => event === "job.dead"));
+  },
+);
+
+for (const [how, lastResort] of [
+  ["declines", async () => false],
+  ["fails itself", () => Promise.reject(new Error("nor this"))],
+] as const) {
+  scenario(`a last resort that ${how} leaves the job to the dead letters`, async () => {
+    await start({
+      name: uniqueName(),
+      on: "message.received",
+      handle() {
+        throw new PermanentFailure("never");
+      },
+      lastResort,
+    });
+    const id = await accept();
+    await until(async () => (await journalOf(id)).some(({ event }) => event === "job.dead"));
+  });
+}
 
 scenario("a handler that takes too long hears of it, and its attempt has failed", async () => {
   const reasons: unknown[] = [];

@@ -22,6 +22,8 @@ export interface Queues {
   wake(ref: UnitRef): Promise<undefined>;
   /** Those of the units that have no job at all. */
   withoutJob(refs: readonly UnitRef[]): Promise<UnitRef[]>;
+  /** Removes the jobs of units; one that is running is its worker's, and ends when it finds no unit. @returns how many ran */
+  remove(refs: readonly UnitRef[]): Promise<{ removed: number; running: number }>;
   counts(worker: string): Promise<QueueCounts>;
   /** Jobs that BullMQ gave up on by itself. */
   buried(worker: string, limit: number): Promise<Job<JobData>[]>;
@@ -76,6 +78,18 @@ export function openQueues(redis: Redis): Queues {
       for (const ref of refs) pipeline.exists(jobKey(workerOf(ref.unit), jobIdOf(ref)));
       const results = (await pipeline.exec()) ?? [];
       return refs.filter((_, index) => results[index]?.[1] === 0);
+    },
+
+    async remove(refs) {
+      let removed = 0;
+      let running = 0;
+      for (const ref of refs) {
+        const [worker, id] = [workerOf(ref.unit), jobIdOf(ref)];
+        // 0 when there is no such job, and when somebody holds its lock.
+        if ((await queueOf(worker).remove(id)) === 1) removed++;
+        else if (await redis.exists(jobKey(worker, id))) running++;
+      }
+      return { removed, running };
     },
 
     async counts(worker) {

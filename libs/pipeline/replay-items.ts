@@ -1,4 +1,4 @@
-import { type JournalEntry, type Manifest, type MessageId, type Route, targetsFor } from "@millrace/mail";
+import { type JournalEntry, type Manifest, type MessageId, type Routing, targetsOf } from "@millrace/mail";
 import type { DeadLetter, DeadLetterQuery, MailStore, MessageQuery } from "@millrace/mailstore";
 import type { Spool } from "@millrace/spool";
 import { z } from "zod";
@@ -31,8 +31,8 @@ export interface ReplaySource {
   mailstore: MailStore;
   spool: Pick<Spool, "manifest">;
   ledger: Pick<Ledger, "unitsOf">;
-  /** Routes as they are now: a delivery whose target is gone from them goes where they lead today. */
-  routes: readonly Route[];
+  /** As it is now: a delivery whose target is gone from it goes where it leads today. */
+  routing: Routing;
 }
 
 /** The name of the built-in worker whose work is for targets. */
@@ -106,12 +106,13 @@ async function deadUnits(
   const work = deadWork.safeParse(ends.at(-1)?.data.work);
   if (!work.success) return new Map();
   if (worker === deliver && target !== null) {
-    const { targets } = targetsFor(source.routes, letter.recipients ?? []);
+    const { targets } = targetsOf(source.routing, manifest.envelope, letter.recipients ?? []);
     if (!targets.some(({ id }) => id === target)) {
       return deliveryUnits(source, manifest, letter.recipients ?? [], { force: false, job });
     }
   }
-  const unit: Unit = { v: 1, ...work.data, attempts: 0 };
+  const { event, data } = work.data;
+  const unit: Unit = { v: 1, event, at: Date.now(), data, attempts: 0 };
   return new Map([[job, { unit, worker, job, target: target ?? undefined }]]);
 }
 
@@ -120,15 +121,15 @@ async function deadUnits(
  * the message from that target, unless forced, and without targets that are being tried at this time.
  */
 export async function deliveryUnits(
-  { mailstore, ledger, routes }: Pick<ReplaySource, "mailstore" | "ledger" | "routes">,
-  { id }: Manifest,
+  { mailstore, ledger, routing }: Pick<ReplaySource, "mailstore" | "ledger" | "routing">,
+  { id, envelope }: Manifest,
   recipients: readonly string[],
   options: { force: boolean; target?: string | undefined; job?: string },
 ): Promise<ReplayItem["units"]> {
   const underWay = await targetsUnderWay(ledger, id);
   const done = mailstore.deliveries(id);
   const units = new Map<string, ReplayUnit>();
-  for (const target of targetsFor(routes, recipients).targets) {
+  for (const target of targetsOf(routing, envelope, recipients).targets) {
     const words = `${target.id} ${target.label}`.toLowerCase();
     if (options.target !== undefined && !words.includes(options.target.toLowerCase())) continue;
     if (underWay === "all" || underWay.has(target.id)) continue;
@@ -170,7 +171,7 @@ function eventUnits(
     const single = event.startsWith("message.");
     for (const entry of single ? entries.slice(-1) : entries) {
       const name = single ? unitName(worker, event) : unitName(worker, event, entry.seq);
-      const unit: Unit = { v: 1, event, at: entry.at, data: dataOf(entry), attempts: 0 };
+      const unit: Unit = { v: 1, event, at: Date.now(), data: dataOf(entry), attempts: 0 };
       units.set(name, { unit, worker, job: name });
     }
   }

@@ -37,7 +37,7 @@ afterEach(() => {
 
 const source = () => {
   const { mailstore, spool, ledger } = system.pipeline;
-  return { mailstore, spool, ledger, routes };
+  return { mailstore, spool, ledger, routing: { routes, relay: undefined } };
 };
 const options = (more: Partial<ReplayOptions> = {}): ReplayOptions => ({
   ...{ run: "r1", by: "ann@host", ordinal: 0, signal: new AbortController().signal, ...more },

@@ -1,28 +1,56 @@
-/** When a failed job is tried again. */
-export interface RetryPolicy {
-  /** Attempts in all, the first included. */
-  attempts: number;
-  /** Milliseconds before the second attempt; doubles with every further one. */
-  firstDelay: number;
-  /** Longest delay in milliseconds. */
-  maxDelay: number;
-  /** Share of the delay that is left to chance, 0 to 1, so that a crowd of retries spreads out. */
-  jitter: number;
-}
+import { type GrowingRetry, lifetime, type RetryPolicy } from "@millrace/mail";
 
-export const defaultRetry: RetryPolicy = {
+/** What a worker has that does not say otherwise: ten attempts, which take about ten minutes. */
+export const defaultRetry: GrowingRetry = {
   attempts: 10,
   firstDelay: 1_000,
   maxDelay: 3_600_000,
   jitter: 0.5,
 };
 
+/** Milliseconds beyond which nobody is believed who asks to be left alone: a day. */
+const longestAsked = 86_400_000;
+
+/** How far a unit of work has come. */
+export interface Progress {
+  /** Attempts that have failed. */
+  attempts: number;
+  /** Milliseconds since its event was recorded. */
+  age: number;
+  /** Milliseconds the far side asked us to wait: it is not tried earlier. */
+  asked?: number | undefined;
+  /** The last run was no attempt: see `Suspended`. `asked` is then exactly how long to wait. */
+  suspended?: boolean;
+}
+
 /**
- * Milliseconds to wait after attempt `attempt` (from 1) has failed, or undefined when it was the last one.
+ * Milliseconds to wait before the next attempt, or undefined when there is none.
+ *
+ * A list ends with its last delay, a growing policy after `attempts` or `giveUpAfter`, whichever comes first; the
+ * last attempt is made when that time is over, not before. What is suspended spends no attempt and so ends by time
+ * alone: when the policy's whole lifetime has passed.
  * @param random a number from 0 to 1
  */
-export function retryDelay(policy: RetryPolicy, attempt: number, random = Math.random()): number | undefined {
-  if (attempt >= policy.attempts) return undefined;
-  const full = Math.min(policy.firstDelay * 2 ** (attempt - 1), policy.maxDelay);
-  return Math.round(full * (1 - policy.jitter * random));
+export function retryDelay(
+  policy: RetryPolicy,
+  { attempts, age, asked, suspended }: Progress,
+  random = Math.random(),
+): number | undefined {
+  const wanted = Math.min(Math.max(asked ?? 0, 0), longestAsked);
+  if (suspended) {
+    const left = lifetime(policy) - age;
+    return left > 0 ? Math.min(wanted, left) : undefined;
+  }
+  if ("delays" in policy) {
+    const delay = policy.delays[attempts - 1];
+    return delay === undefined ? undefined : Math.max(jittered(delay, policy.jitter, random), wanted);
+  }
+  const left = (policy.giveUpAfter ?? Number.POSITIVE_INFINITY) - age;
+  if (left <= 0 || attempts >= (policy.attempts ?? Number.POSITIVE_INFINITY)) return undefined;
+  const full = Math.min(policy.firstDelay * 2 ** (attempts - 1), policy.maxDelay);
+  return Math.max(Math.min(jittered(full, policy.jitter, random), left), wanted);
+}
+
+function jittered(delay: number, jitter: number, random: number): number {
+  return Math.round(delay * (1 - jitter * random));
 }

@@ -1,5 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { describeFailure, type FailureRecord, PermanentFailure, TemporaryFailure } from "@millrace/mail";
+import {
+  describeFailure,
+  type FailureRecord,
+  PermanentFailure,
+  Suspended,
+  TemporaryFailure,
+} from "@millrace/mail";
 import { DelayedError, type Job, type Processor, WaitingError, Worker } from "bullmq";
 import { ZodError } from "zod";
 import { type Emission, type Run, startRun, unitsFor } from "./context.ts";
@@ -9,7 +15,7 @@ import { queuePrefix } from "./keys.ts";
 import type { Settlement } from "./ledger.ts";
 import type { Pipeline } from "./open-pipeline.ts";
 import { restWhileFull } from "./rest-while-full.ts";
-import { retryDelay } from "./retry.ts";
+import { defaultRetry, retryDelay } from "./retry.ts";
 import { Trials } from "./trials.ts";
 import { type JobData, jobDataSchema, type Unit, type UnitRef } from "./unit.ts";
 import { Snooze, type WorkerDefinition } from "./worker.ts";
@@ -115,16 +121,37 @@ export async function startWorker(
     }
   };
 
+  /** Asks the worker for another end than the dead letters, for `unit` as the last run has left it. */
+  const foundAnotherEnd = async (ref: UnitRef, unit: Unit, run: Run, failure: FailureRecord) => {
+    if (!worker.lastResort) return false;
+    // What the run emitted after its last `progress` did not happen.
+    run.emissions = [...(run.kept?.emissions ?? [])];
+    const event = { name: unit.event, message: ref.message, at: unit.at, data: unit.data };
+    try {
+      return await worker.lastResort(event, run.ctx, failure);
+    } catch (error) {
+      run.ctx.log.error({ job: ref.unit, err: error }, "found no other end");
+      return false;
+    }
+  };
+
+  /** @param unit as the last run has left it */
   const bury = async (ref: UnitRef, unit: Unit, run: Run, started: number, failure: FailureRecord) => {
-    const data = run.kept?.data ?? unit.data;
-    const attempts = run.ctx.attempt;
+    if (await foundAnotherEnd(ref, unit, run, failure)) {
+      await settle(ref, {
+        outcome: "done",
+        ...outcome(run, run.emissions, started, doneEntry(run, ref)),
+      });
+      return;
+    }
+    const { data, attempts } = unit;
     // All a replay needs is in the entry: when it comes, nothing else of the job may be left.
     const work = { event: unit.event, at: unit.at, data };
     const entry = { event: "job.dead", data: { ...data, job: ref.unit, attempts, failure, work } };
     run.ctx.log.error({ job: ref.unit, failure }, "dead-lettered");
     await settle(ref, {
       outcome: "dead",
-      unit: { ...unit, data, attempts },
+      unit,
       ...outcome(run, run.kept?.emissions ?? [], started, entry),
     });
   };
@@ -173,12 +200,19 @@ export async function startWorker(
         throw new DelayedError();
       }
       const failure = describeFailure(error);
-      const wait = failure.permanent ? undefined : delayAfter(error, unit.attempts + 1);
-      if (wait === undefined) return await bury(ref, unit, run, started, failure);
-      const next: Unit = { ...unit, data: run.kept?.data ?? unit.data, attempts: unit.attempts + 1 };
+      const suspended = error instanceof Suspended;
+      const attempts = unit.attempts + (suspended ? 0 : 1);
+      const next: Unit = { ...unit, data: run.kept?.data ?? unit.data, attempts };
+      const wait = failure.permanent ? undefined : delayAfter(error, next);
+      if (wait === undefined) return await bury(ref, next, run, started, failure);
       const nextAttemptAt = Date.now() + wait;
-      const entry = { event: "job.deferred", data: { job: name, failure, nextAttemptAt } };
-      run.ctx.log.warn({ job: name, failure, nextAttemptAt }, "deferred");
+      // A suspension that has told of itself needs no entry of ours: there may be many of them.
+      const entry =
+        suspended && run.kept?.emissions.length
+          ? undefined
+          : { event: "job.deferred", data: { job: name, failure, nextAttemptAt } };
+      if (suspended) run.ctx.log.debug({ job: name, failure, nextAttemptAt }, "suspended");
+      else run.ctx.log.warn({ job: name, failure, nextAttemptAt }, "deferred");
       await settle(ref, {
         outcome: "deferred",
         unit: next,
@@ -206,10 +240,14 @@ export async function startWorker(
     return { unit: survived, endTrial };
   };
 
-  const delayAfter = (error: unknown, attempt: number): number | undefined => {
-    const wait = retryDelay(worker.retry, attempt);
-    const asked = error instanceof TemporaryFailure ? error.retryAfter : undefined;
-    return wait === undefined || asked === undefined ? wait : Math.max(wait, asked);
+  const delayAfter = (error: unknown, unit: Unit): number | undefined => {
+    const policy = typeof worker.retry === "function" ? worker.retry(unit.data) : worker.retry;
+    return retryDelay(policy ?? defaultRetry, {
+      attempts: unit.attempts,
+      age: Date.now() - unit.at,
+      asked: error instanceof TemporaryFailure ? error.retryAfter : undefined,
+      suspended: error instanceof Suspended,
+    });
   };
 
   const open = (processor: Processor<JobData>) => {

@@ -9,7 +9,7 @@ import { z } from "zod";
 export const unitSchema = z.object({
   v: z.literal(1),
   event: z.string().min(1),
-  /** Milliseconds since the epoch at which the event was recorded. */
+  /** Milliseconds since the epoch at which the event was recorded, or replayed: a schedule of retries begins there. */
   at: z.number(),
   data: z.record(z.string(), z.unknown()),
   /** Attempts that have failed. */

@@ -1,15 +1,23 @@
 import type { Readable } from "node:stream";
-import type { Envelope, Manifest, MessageId, ParsedMessage } from "@millrace/mail";
+import type {
+  Envelope,
+  FailureRecord,
+  GrowingRetry,
+  Manifest,
+  MessageId,
+  ParsedMessage,
+  RetryPolicy,
+} from "@millrace/mail";
 import type { Logger } from "@millrace/service";
 import type { z } from "zod";
 import type { EventData, EventName } from "./events.ts";
-import { defaultRetry, type RetryPolicy } from "./retry.ts";
+import { defaultRetry } from "./retry.ts";
 
 /** A fact a worker is called with. */
 export interface PipelineEvent<Name extends string = string, Data = Record<string, unknown>> {
   name: Name;
   message: MessageId;
-  /** Milliseconds since the epoch at which it was recorded. */
+  /** Milliseconds since the epoch at which it was recorded; for a replay, at which it was replayed. */
   at: number;
   data: Data;
 }
@@ -67,12 +75,21 @@ export interface WorkerDefinition {
   concurrency: number;
   /** Milliseconds one run of the handler may take; then its signal aborts and the attempt counts as failed. */
   timeout: number;
-  retry: RetryPolicy;
+  retry: RetryPolicy | RetryChoice;
   emits: EmitSchemas;
   /** Crashes of the process after which the job is a dead letter, so that a poison message ends. */
   maxCrashes: number;
   handle(event: PipelineEvent, ctx: WorkerContext): Promise<void> | void;
+  /**
+   * Called before a job becomes a dead letter, with what the event carries as the last run's `progress` left it.
+   * True: the matter has found another end, and the job is done; what this emits is recorded with it. If it throws, the
+   * job is a dead letter. May run more than once for one job.
+   */
+  lastResort?(event: PipelineEvent, ctx: WorkerContext, failure: FailureRecord): Promise<boolean>;
 }
+
+/** A policy for what a job carries, as `progress` left it; undefined for the default. Does not throw. */
+export type RetryChoice = (data: Record<string, unknown>) => RetryPolicy | undefined;
 
 export interface WorkerOptions<E extends string> {
   /** Lower case letters, digits and "-"; names the queue, the subscription and the log lines. */
@@ -82,11 +99,13 @@ export interface WorkerOptions<E extends string> {
   concurrency?: number;
   /** Milliseconds. Default 60,000. */
   timeout?: number;
-  retry?: Partial<RetryPolicy>;
+  /** What a growing policy leaves out is taken from the default; with `giveUpAfter`, attempts are not limited. */
+  retry?: Partial<GrowingRetry> | RetryPolicy | RetryChoice;
   emits?: EmitSchemas;
   /** Default 5. */
   maxCrashes?: number;
   handle(event: BuiltIn<E>, ctx: WorkerContext): Promise<void> | void;
+  lastResort?: WorkerDefinition["lastResort"];
 }
 
 /** Makes a worker out of its options, with the defaults filled in. @throws TypeError that names the worker and the option */
@@ -109,11 +128,19 @@ export function defineWorker<const E extends string>(options: WorkerOptions<E>):
     on,
     concurrency,
     timeout,
-    retry: { ...defaultRetry, ...options.retry },
+    retry: completed(options.retry),
     emits: options.emits ?? {},
     maxCrashes: options.maxCrashes ?? 5,
     handle: options.handle as WorkerDefinition["handle"],
+    ...(options.lastResort ? { lastResort: options.lastResort } : {}),
   };
+}
+
+function completed(retry: WorkerOptions<string>["retry"]): WorkerDefinition["retry"] {
+  if (typeof retry === "function" || (retry && "delays" in retry)) return retry;
+  // Who says how long means by that also how often.
+  const { attempts, ...rest } = defaultRetry;
+  return { ...rest, ...(retry?.giveUpAfter === undefined ? { attempts } : {}), ...retry };
 }
 
 /** "Not now": comes back later, at no attempt's cost. */

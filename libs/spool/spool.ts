@@ -53,6 +53,8 @@ export interface Draft {
 export interface Spool {
   draft(id: MessageId): Draft;
   manifest(id: MessageId): Promise<Manifest | undefined>;
+  /** Forgets what a writer who did not live to commit has left of a draft. A message that exists stays untouched. */
+  discard(id: MessageId): Promise<void>;
   /** Whether the body is here. */
   has(id: MessageId): Promise<boolean>;
   /** The whole body. @throws NotSpooled */
@@ -67,6 +69,10 @@ export interface Spool {
   free(ids: readonly MessageId[]): Promise<void>;
   /** Messages whose body is here, and the age of the oldest in milliseconds. */
   backlog(): Promise<{ messages: number; oldest: number | undefined }>;
+  /** The first octets of a body, up to one chunk; also of one that is still being written. Undefined when there are none. */
+  beginning(id: MessageId): Promise<Buffer | undefined>;
+  /** Seconds since the last octets of a body that is being written; undefined when it is none such. */
+  draftIdle(id: MessageId): Promise<number | undefined>;
   /** Ids of up to `limit` messages whose body is here, newest first, from `offset` on. */
   list(limit: number, offset?: number): Promise<MessageId[]>;
 }
@@ -110,7 +116,13 @@ while at <= #ARGV do
 end
 return 1`;
 
+/** KEYS chunks octets manifest */
+const discardScript = `
+if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+return redis.call('UNLINK', KEYS[1], KEYS[2])`;
+
 interface SpoolCommands {
+  spoolDiscard(...args: string[]): Promise<number>;
   spoolAppend(...args: (string | number | Buffer)[]): Promise<number>;
   spoolCommit(...args: (string | number | Buffer)[]): Promise<number>;
 }
@@ -119,7 +131,13 @@ interface SpoolCommands {
 export function redisSpool(redis: Redis): Spool {
   redis.defineCommand("spoolAppend", { numberOfKeys: 2, lua: appendScript });
   redis.defineCommand("spoolCommit", { numberOfKeys: 4, lua: commitScript });
+  redis.defineCommand("spoolDiscard", { numberOfKeys: 3, lua: discardScript });
   return {
+    async discard(id) {
+      const { chunks, octets, manifest } = spoolKeys(id);
+      await (redis as Redis & SpoolCommands).spoolDiscard(chunks, octets, manifest);
+    },
+
     draft: (id) => new RedisDraft(redis as Redis & SpoolCommands, id),
 
     async manifest(id) {
@@ -165,6 +183,13 @@ export function redisSpool(redis: Redis): Spool {
         if (first[1]) oldest = Math.max(oldest ?? 0, Date.now() - Number(first[1]));
       }
       return { messages, oldest };
+    },
+
+    beginning: async (id) => (await redis.lindexBuffer(spoolKeys(id).chunks, 0)) ?? undefined,
+
+    async draftIdle(id) {
+      const left = await redis.ttl(spoolKeys(id).chunks);
+      return left < 0 ? undefined : draftTtl - left;
     },
 
     async list(limit, offset = 0) {

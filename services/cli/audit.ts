@@ -57,7 +57,7 @@ async function run(working: Working, options: AuditCommandOptions): Promise<void
   const report = await audit(pipeline, {
     blobs: options.blobs,
     acknowledged,
-    ...(options.repair ? { repair: { routes: config.routes, by: whoami() } } : {}),
+    ...(options.repair ? { repair: { routing: config, by: whoami() } } : {}),
     progress(checked, total) {
       progress ??= new Progress("looked at", total);
       progress.at(checked);
@@ -99,7 +99,7 @@ function render(report: AuditReport, acknowledged: number): string {
     received: messageStates.received,
     stored: messageStates.stored,
     deferred: messageStates.deferred,
-    other: "delivered or failed, with work of other workers open",
+    other: "delivered, bounced or failed, with work of other workers open",
   };
   for (const [state, number] of Object.entries(inFlight)) {
     rows.push([`  ${state}`, count(number), about[state as keyof typeof about]]);
@@ -112,6 +112,10 @@ function render(report: AuditReport, acknowledged: number): string {
       : `${colour.red("DOES NOT HOLD")}  ${equation} + ${count(missing)} that are neither\n`;
   if (report.oldestInFlightMs !== null)
     out += `${colour.dim(`the oldest in flight was accepted ${duration(report.oldestInFlightMs)} ago`)}\n`;
+  if (report.removed > 0)
+    out += colour.dim(
+      `beside these, ${count(report.removed)} accepted messages were removed by \`retain\` or \`erase\`\n`,
+    );
   if (report.deadLetters > 0)
     out += `${count(report.deadLetters)} dead letters: \`millrace dead-letters list\`\n`;
   if (acknowledged > 0) out += `${count(acknowledged)} acknowledged ids looked up\n`;

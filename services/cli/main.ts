@@ -2,8 +2,10 @@ import { ConfigError, exitStatus, StartError } from "@millrace/service";
 import { Command } from "commander";
 import { addAuditCommand } from "./audit.ts";
 import { addDeadLettersCommand } from "./dead-letters/dead-letters.ts";
+import { addEraseCommand } from "./erase/erase.ts";
 import { addMessagesCommand } from "./messages.ts";
 import { addReplayCommand } from "./replay/replay.ts";
+import { addRetainCommand } from "./retain.ts";
 import { addEdgeCommand, addWorkerCommand } from "./run-worker.ts";
 import { addSendCommand } from "./send.ts";
 import { addConfigCommand } from "./show-config.ts";
@@ -26,6 +28,8 @@ addStatusCommand(program);
 addAuditCommand(program);
 addDeadLettersCommand(program);
 addReplayCommand(program);
+addRetainCommand(program);
+addEraseCommand(program);
 addConfigCommand(program);
 
 // `millrace messages list | head` closes our output early; that is its right, not an error.

@@ -47,7 +47,7 @@ async function trace(reading: Reading, id: MessageId, json: boolean): Promise<vo
 function paint({ event }: JournalEntry): (text: string) => string {
   if (event === "delivery.succeeded") return colour.green;
   if (event.endsWith(".deferred")) return colour.yellow;
-  if (event.endsWith(".failed") || event === "job.dead") return colour.red;
+  if (event.endsWith(".failed") || event === "delivery.bounced" || event === "job.dead") return colour.red;
   return (text) => text;
 }
 
@@ -59,6 +59,7 @@ function summary({ data, attempt }: JournalEntry): string {
   add(data.label ?? data.job);
   if (Array.isArray(data.recipients)) words.push(data.recipients.map((each) => `<${each}>`).join(", "));
   add(data.reply);
+  if (typeof data.dsn === "string") words.push(`DSN ${data.dsn}`);
   const failure = data.failure as { message?: string } | undefined;
   add(failure?.message);
   if (typeof data.nextAttemptAt === "number")

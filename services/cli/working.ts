@@ -75,5 +75,10 @@ export async function confirmed(question: string, yes: boolean | undefined): Pro
 
 /** Who is at work here, for the journal: `user@host`. */
 export function whoami(): string {
-  return `${userInfo().username}@${hostname()}`;
+  try {
+    return `${userInfo().username}@${hostname()}`;
+  } catch {
+    // A user no file of the system names, as in some containers.
+    return `${process.getuid?.() ?? "unknown"}@${hostname()}`;
+  }
 }

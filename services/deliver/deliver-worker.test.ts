@@ -1,39 +1,27 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
-import type { JournalEntry } from "@millrace/mail";
-import { type Manifest, newMessageId, routeSchema, type Target } from "@millrace/mail";
-import {
-  defineWorker,
-  type Intake,
-  openIntake,
-  openPipeline,
-  type Pipeline,
-  startWorker,
-} from "@millrace/pipeline";
-import { createLogger } from "@millrace/service";
-import { startRedis, type TestRedis } from "@millrace/test/redis";
-import { deliverWorker } from "./deliver-worker.ts";
+import { routeSchema, type Target } from "@millrace/mail";
+import { type Delivering, delivered, startDelivering, until, words } from "./testing/delivering.ts";
 import type { DeliveryRequest, RecipientOutcome, Transport } from "./transport.ts";
 
-const log = createLogger("test", "silent");
 /** What each target does at each attempt: the recipient's answer, by its local part. */
 type Script = (request: DeliveryRequest) => RecipientOutcome[] | Promise<RecipientOutcome[]>;
 
 const scripts = new Map<string, Script>();
 const attempts: { label: string; recipients: string[]; attempt: number }[] = [];
+const retry = { firstDelay: 10, maxDelay: 20, jitter: 0.5, attempts: 4 };
 const routes = [
-  routeSchema.parse({ recipients: "*@one.test", to: { lmtp: "one:24" } }),
-  routeSchema.parse({ recipients: "*@two.test", to: [{ lmtp: "two:24" }, { lmtp: "archive:24" }] }),
+  { ...routeSchema.parse({ recipients: "*@one.test", to: { lmtp: "one:24" } }), retry },
+  {
+    ...routeSchema.parse({ recipients: "*@two.test", to: [{ lmtp: "two:24" }, { lmtp: "archive:24" }] }),
+    retry,
+  },
+  {
+    ...routeSchema.parse({ recipients: "*@list.test", to: { lmtp: "list:24" } }),
+    retry: { delays: [1], jitter: 0 },
+  },
 ];
-let redis: TestRedis;
-let folder: string;
-let pipeline: Pipeline;
-let intake: Intake;
-let stop: () => Promise<void>;
+let delivering: Delivering;
 
 function scripted(target: Target): Transport {
   return {
@@ -45,80 +33,17 @@ function scripted(target: Target): Transport {
     async close() {},
   };
 }
-const delivered = (recipient: string): RecipientOutcome => ({
-  recipient,
-  result: "delivered",
-  reply: "250 2.0.0 ok",
-});
 
 before(async () => {
-  redis = await startRedis();
-  folder = await mkdtemp(join(tmpdir(), "millrace-deliver-"));
-  const paths = { data: folder, redis: folder, mail: `${folder}/mail`, maildir: folder };
-  pipeline = await openPipeline({ redisUrl: redis.url, paths }, log);
-  // Stands for parse and store: what counts here comes after them.
-  const stored = defineWorker({
-    name: "stored",
-    on: "message.received",
-    async handle(event, ctx) {
-      await pipeline.spool.free([event.message]);
-      ctx.emit("message.stored", {});
-    },
-  });
-  const { worker } = deliverWorker({
+  delivering = await startDelivering({
     routes,
-    concurrency: 20,
-    targetConcurrency: 2,
     openTransport: scripted,
+    timing: { suspension: { first: 20, longest: 50 }, cooling: 50, longestCooling: 100 },
   });
-  worker.retry = { ...worker.retry, firstDelay: 10, maxDelay: 20, attempts: 4 };
-  const running = await Promise.all([startWorker(stored, pipeline), startWorker(worker, pipeline)]);
-  intake = await openIntake(redis.url, log);
-  stop = async () => {
-    await Promise.all(running.map((each) => each.stop()));
-  };
 });
-after(async () => {
-  await stop();
-  await intake.close();
-  await pipeline.close();
-  await redis.stop();
-  await rm(folder, { recursive: true });
-});
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 20_000;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`never: ${condition}`);
-    await sleep(10);
-  }
-}
-
-async function accept(recipients: string[]): Promise<string> {
-  await until(() => intake.unavailable() === undefined);
-  const id = newMessageId();
-  const manifest: Manifest = {
-    ...{ v: 1, id, receivedAt: Date.now(), size: 1, sha256: "0".repeat(64), receivedFieldSize: 0 },
-    envelope: {
-      ...{ from: "a@b.test", recipients, smtputf8: false, body: null, helo: "h", protocol: "ESMTP" },
-      ...{ tls: null, user: null, client: { ip: "127.0.0.1", port: 1 } },
-    },
-  };
-  const draft = intake.draft(id);
-  await draft.write(Buffer.from("x"));
-  await intake.accept(draft, manifest);
-  return id;
-}
-
-/** Waits for the message's end and returns what the journal says of its deliveries. */
-async function ending(id: string): Promise<JournalEntry[]> {
-  await until(
-    async () => (await pipeline.journal.of(id)).length > 1 && (await pipeline.ledger.unitsOf(id)).size === 0,
-  );
-  return (await pipeline.journal.of(id)).filter(({ event }) => /^(delivery|job\.dead)/.test(event));
-}
-const words = (entries: JournalEntry[]) =>
-  entries.map(({ event, data }) => `${event} ${data.label} ${data.recipients}`);
+after(() => delivering.stop());
+const accept = (recipients: string[]) => delivering.accept(recipients);
+const ending = (id: string) => delivering.ending(id);
 
 test("one target is delivered to at once, without a job of its own", async () => {
   const id = await accept(["a@one.test", "b@one.test"]);
@@ -190,4 +115,25 @@ test("recipients that no route takes any more end as a dead letter that says so"
   assert.deepEqual(dead.data.recipients, ["a@gone.test"]);
   assert.match((dead.data.failure as { message: string }).message, /no route leads a@gone.test/);
   assert.ok(words(entries).includes("delivery.succeeded lmtp:one:24 b@one.test"));
+});
+
+test("each route's schedule is its own: a list has one attempt more than it has delays", async () => {
+  scripts.set("lmtp:list:24", ({ recipients }) =>
+    recipients.map((recipient) => ({ recipient, result: "deferred", reply: "450 busy", code: "450" })),
+  );
+  attempts.length = 0;
+  const entries = await ending(await accept(["a@list.test"]));
+  scripts.clear();
+  // Those of earlier messages for other targets may still come in.
+  const ours = attempts.filter(({ label }) => label === "lmtp:list:24");
+  assert.deepEqual(
+    ours.map(({ attempt }) => attempt),
+    [1, 2],
+  );
+  assert.deepEqual(words(entries), [
+    "delivery.deferred lmtp:list:24 a@list.test",
+    "delivery.deferred lmtp:list:24 a@list.test",
+    "job.dead lmtp:list:24 a@list.test",
+  ]);
+  assert.equal(entries.at(-1)?.data.attempts, 2);
 });

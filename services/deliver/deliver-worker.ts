@@ -1,26 +1,31 @@
-import { PermanentFailure, type Route, type Target, TemporaryFailure, targetsFor } from "@millrace/mail";
+import {
+  type Envelope,
+  localProtocol,
+  PermanentFailure,
+  type RetryPolicy,
+  type Target,
+  targetsOf,
+} from "@millrace/mail";
 import { defineWorker, type WorkerContext, type WorkerDefinition } from "@millrace/pipeline";
-import { z } from "zod";
-import { TargetGate } from "./target-gate.ts";
+import type { Logger } from "@millrace/service";
+import { type BounceOptions, bounce } from "./bounce.ts";
+import type { Verdict } from "./circuit-breaker.ts";
+import { type Task, taskSchema } from "./delivery-task.ts";
+import { recordOutcomes } from "./record-outcomes.ts";
+import { schedules } from "./schedules.ts";
+import { defaultSuspension, type SuspensionTiming, suspend } from "./suspend.ts";
+import { defaultGateTiming, type GateTiming, TargetGate, TargetUnavailable } from "./target-gate.ts";
 import type { RecipientOutcome, Transport } from "./transport.ts";
-
-/** What a job of one target carries: whom it is still for, and whom it has already failed for good. */
-const taskSchema = z.object({
-  target: z.string(),
-  label: z.string(),
-  recipients: z.array(z.string()).min(1),
-  failed: z.array(z.object({ recipient: z.string(), reply: z.string() })).default([]),
-});
-type Task = z.infer<typeof taskSchema>;
 
 /** Stands for recipients that no route takes any more, so that they end like any other target. */
 const unroutedTarget = { target: "none", label: "no route" };
 
-interface Options {
-  routes: readonly Route[];
+interface Options extends BounceOptions {
   concurrency: number;
   targetConcurrency: number;
   openTransport(target: Target): Transport;
+  log: Logger;
+  timing?: Partial<GateTiming & { suspension: SuspensionTiming }>;
 }
 
 /**
@@ -28,6 +33,8 @@ interface Options {
  * each, so that none waits for another.
  */
 export function deliverWorker(options: Options): { worker: WorkerDefinition; close(): Promise<void> } {
+  const { log } = options;
+  const { suspension = defaultSuspension, ...timing } = { ...defaultGateTiming, ...options.timing };
   const transports = new Map<string, Transport>();
   const gates = new Map<string, TargetGate>();
 
@@ -39,21 +46,29 @@ export function deliverWorker(options: Options): { worker: WorkerDefinition; clo
     }
     return transport;
   };
-  const gateOf = (id: string): TargetGate => {
+  const gateOf = ({ id, label }: Target): TargetGate => {
     let gate = gates.get(id);
     if (!gate) {
-      gate = new TargetGate(options.targetConcurrency);
+      const listener = {
+        opened: ({ reply, code }: { reply: string; code?: string | undefined }, ms: number) =>
+          log.warn({ target: label, reply, code, ms }, "target in trouble, deliveries suspended"),
+        closed: (ms: number) => log.info({ target: label, ms }, "target works again"),
+      };
+      gate = new TargetGate(options.targetConcurrency, listener, timing);
       gates.set(id, gate);
     }
     return gate;
   };
+  const targetOf = (
+    { target, recipients }: Task,
+    envelope: Pick<Envelope, "user" | "protocol">,
+  ): Target | undefined => targetsOf(options, envelope, recipients).targets.find(({ id }) => id === target);
 
   const attempt = async (task: Task, target: Target, ctx: WorkerContext): Promise<RecipientOutcome[]> => {
-    const gate = gateOf(target.id);
-    await gate.enter();
-    let outcomes: RecipientOutcome[] = [];
+    const leave = await gateOf(target).enter();
+    let verdict: Verdict = "unknown";
     try {
-      outcomes = await transportOf(target).deliver({
+      const outcomes = await transportOf(target).deliver({
         message: ctx.message,
         manifest: ctx.manifest,
         target,
@@ -66,25 +81,32 @@ export function deliverWorker(options: Options): { worker: WorkerDefinition; clo
         parsed: () => ctx.parsed(),
         signal: ctx.signal,
       });
+      verdict = verdictOf(outcomes);
       return outcomes;
     } finally {
-      gate.leave(outcomes.some(({ result }) => result === "delivered"));
+      leave(verdict);
     }
   };
 
-  const deliver = async (task: Task, ctx: WorkerContext): Promise<void> => {
-    const { targets } = targetsFor(options.routes, ctx.envelope.recipients);
-    const target = targets.find(({ id }) => id === task.target);
+  const deliver = async (task: Task, at: number, ctx: WorkerContext): Promise<void> => {
+    const target = targetOf(task, ctx.envelope);
+    // Whatever breaks from here on, it is known whose delivery it was.
+    ctx.progress({ ...task });
     if (!target) {
-      ctx.progress({ ...task });
       throw new PermanentFailure(`no route leads ${task.recipients.join(", ")} to ${task.label}`, {
         code: "NO_ROUTE",
         status: "5.1.1",
       });
     }
     const started = Date.now();
-    const outcomes = await attempt(task, target, ctx);
-    record(task, outcomes, Date.now() - started, ctx);
+    let outcomes: RecipientOutcome[];
+    try {
+      outcomes = await attempt(task, target, ctx);
+    } catch (error) {
+      if (!(error instanceof TargetUnavailable)) throw error;
+      suspend(task, policyOf(target), error, at, ctx, suspension);
+    }
+    recordOutcomes(task, outcomes, Date.now() - started, ctx);
   };
 
   const worker = defineWorker({
@@ -92,21 +114,27 @@ export function deliverWorker(options: Options): { worker: WorkerDefinition; clo
     on: ["message.stored", "delivery.requested"],
     concurrency: options.concurrency,
     timeout: 15 * 60_000,
-    // About five days (RFC 5321 §4.5.4.1).
-    retry: { attempts: 130, firstDelay: 2_000, maxDelay: 3_600_000 },
+    retry(data) {
+      const task = taskSchema.safeParse(data);
+      // Whether it may be relayed was decided when it got this target.
+      return policyOf(
+        task.success ? targetOf(task.data, { user: null, protocol: localProtocol }) : undefined,
+      );
+    },
     maxCrashes: 5,
     async handle(event, ctx) {
-      if ("target" in event.data) return deliver(taskSchema.parse(event.data), ctx);
-      const { targets, unrouted } = targetsFor(options.routes, ctx.envelope.recipients);
-      const tasks: Omit<Task, "failed">[] = targets.map(({ id, label, recipients }) => ({
-        target: id,
-        label,
-        recipients,
-      }));
+      if ("target" in event.data) return deliver(taskSchema.parse(event.data), event.at, ctx);
+      const { targets, unrouted } = targetsOf(options, ctx.envelope, ctx.envelope.recipients);
+      const tasks = targets.map(({ id, label, recipients }) => ({ target: id, label, recipients }));
       if (unrouted.length > 0) tasks.push({ ...unroutedTarget, recipients: unrouted });
       const [only] = tasks;
-      if (only && tasks.length === 1) return deliver({ ...only, failed: [] }, ctx);
+      if (only && tasks.length === 1) return deliver(taskSchema.parse(only), event.at, ctx);
       for (const task of tasks) ctx.emit("delivery.requested", task, { key: task.target });
+    },
+    async lastResort(event, ctx, failure) {
+      const task = taskSchema.safeParse(event.data);
+      const target = task.success ? targetOf(task.data, ctx.envelope) : undefined;
+      return task.success && target ? bounce(task.data, target, event.at, ctx, failure, options) : false;
     },
   });
 
@@ -118,54 +146,13 @@ export function deliverWorker(options: Options): { worker: WorkerDefinition; clo
   };
 }
 
-/** Publishes what became of each recipient, and says by returning or throwing what becomes of the job. */
-function record(task: Task, outcomes: readonly RecipientOutcome[], ms: number, ctx: WorkerContext): void {
-  const groups = Map.groupBy(outcomes, ({ result, reply }) => `${result} ${reply}`);
-  for (const [index, group] of [...groups.values()].entries()) {
-    const [{ result, reply, code }] = group as [RecipientOutcome];
-    const event = {
-      delivered: "delivery.succeeded",
-      deferred: "delivery.deferred",
-      failed: "delivery.failed",
-    }[result];
-    const recipients = group.map(({ recipient }) => recipient);
-    const { target, label } = task;
-    ctx.emit(
-      event,
-      {
-        target,
-        label,
-        recipients,
-        attempt: ctx.attempt,
-        ms,
-        reply,
-        ...(code && result !== "delivered" ? { code } : {}),
-      },
-      { key: `${target}/${ctx.attempt}/${index}` },
-    );
-  }
+function policyOf(target: Target | undefined): RetryPolicy {
+  return target?.retry ?? schedules[target?.transport ?? "smtp"];
+}
 
-  const deferred = outcomes.filter(({ result }) => result === "deferred");
-  const failed = [
-    ...task.failed,
-    ...outcomes
-      .filter(({ result }) => result === "failed")
-      .map(({ recipient, reply }) => ({ recipient, reply })),
-  ];
-  if (deferred.length > 0) {
-    const [first] = deferred as [RecipientOutcome];
-    ctx.progress({ ...task, recipients: deferred.map(({ recipient }) => recipient), failed });
-    throw new TemporaryFailure(`${task.label}: ${first.reply}`, {
-      code: first.code,
-      status: first.status,
-      reply: first.reply,
-      retryAfter: Math.max(0, ...deferred.map(({ retryAfter }) => retryAfter ?? 0)) || undefined,
-    });
-  }
-  if (failed.length > 0) {
-    const last = outcomes.find(({ result }) => result === "failed");
-    const reply = last?.reply ?? failed[0]?.reply ?? "";
-    ctx.progress({ ...task, recipients: failed.map(({ recipient }) => recipient), failed: [] });
-    throw new PermanentFailure(`${task.label}: ${reply}`, { code: last?.code, status: last?.status, reply });
-  }
+/** What an attempt says about the target as a whole: it works if it had a word for anybody. */
+function verdictOf(outcomes: readonly RecipientOutcome[]): Verdict {
+  const said = outcomes.filter(({ code }) => code !== "ABORTED");
+  const trouble = said.every(({ sick }) => sick) ? said[0] : undefined;
+  return trouble ?? (said.length > 0 ? "well" : "unknown");
 }

@@ -1,4 +1,4 @@
-import { openPipeline, startWorker } from "@millrace/pipeline";
+import { openPipeline, startWorker, submitMessage } from "@millrace/pipeline";
 import { linkKey, runService } from "@millrace/service";
 import { deliverWorker } from "./deliver-worker.ts";
 import { openTransport } from "./transports/open-transport.ts";
@@ -9,7 +9,11 @@ await runService("deliver", async ({ config, log }) => {
   const linkSecret = await linkKey(paths.data);
   const consoleUrl = settings.CONSOLE_URL ?? `http://${settings.CONSOLE_HOST}:${settings.CONSOLE_PORT}`;
   const { worker, close } = deliverWorker({
+    hostname,
     routes: config.routes,
+    relay: config.relay,
+    submit: (submission) => submitMessage(pipeline, submission),
+    log,
     concurrency: settings.DELIVER_CONCURRENCY,
     targetConcurrency: settings.DELIVER_TARGET_CONCURRENCY,
     openTransport: (target) =>

@@ -36,6 +36,11 @@ export interface RecipientOutcome {
   status?: string;
   /** Milliseconds the far side asked us to wait. */
   retryAfter?: number;
+  /**
+   * The target as a whole is in trouble: it could not be reached, did not answer, or says so itself (421, HTTP 5xx and
+   * 429). It is no word on this message.
+   */
+  sick?: true;
 }
 
 /**

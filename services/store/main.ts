@@ -2,6 +2,7 @@ import { openMailStore } from "@millrace/mailstore";
 import { openPipeline, reportDisk, startReconciler, startWorker } from "@millrace/pipeline";
 import { runService } from "@millrace/service";
 import { startArchiving } from "./archive-journal.ts";
+import { startRetention } from "./daily-retention.ts";
 import { storeWorker } from "./store-worker.ts";
 
 await runService("store", async ({ config, log }) => {
@@ -14,6 +15,7 @@ await runService("store", async ({ config, log }) => {
     log.warn({ ...disk, err: error }, "disk not reported, trying again"),
   );
   const stopReconciler = startReconciler(pipeline);
+  const stopRetention = startRetention(pipeline, mailstore, config.routes, log);
   const worker = await startWorker(
     storeWorker({ mailstore, spool: pipeline.spool, concurrency: config.settings.STORE_CONCURRENCY }),
     pipeline,
@@ -22,6 +24,7 @@ await runService("store", async ({ config, log }) => {
     async stop() {
       stopReporting();
       await worker.stop();
+      await stopRetention();
       await stopReconciler();
       await stopArchiving();
       await pipeline.close();

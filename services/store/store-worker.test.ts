@@ -46,7 +46,7 @@ before(async () => {
     },
   });
   const store = storeWorker({ mailstore, spool: pipeline.spool, concurrency: 32 });
-  store.retry = { ...store.retry, firstDelay: 20, maxDelay: 50 };
+  store.retry = { firstDelay: 20, maxDelay: 50, jitter: 0.5 };
   const running = await Promise.all([startWorker(parsed, pipeline), startWorker(store, pipeline)]);
   intake = await openIntake(redis.url, log);
   stop = async () => {

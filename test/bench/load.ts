@@ -12,14 +12,19 @@ export interface Load {
   sessions: number;
   /** Octets of one message's body. */
   bytes: number;
+  /** Recipient; b@x.example without it. */
+  to?: string;
 }
 
 /**
  * Sends with Postfix's smtp-source, which costs the machine far less than what it measures.
  * Resolves with the seconds until every message had its 250. @throws when one was refused
  */
-export async function sendLoad(port: number, { messages, sessions, bytes }: Load): Promise<number> {
-  const words = ["-d", "-s", sessions, "-m", messages, "-l", bytes, "-f", "a@x.example", "-t", "b@x.example"];
+export async function sendLoad(
+  port: number,
+  { messages, sessions, bytes, to = "b@x.example" }: Load,
+): Promise<number> {
+  const words = ["-d", "-s", sessions, "-m", messages, "-l", bytes, "-f", "a@x.example", "-t", to];
   const startedAt = performance.now();
   await command("smtp-source", [...words, `127.0.0.1:${port}`].map(String));
   return (performance.now() - startedAt) / 1_000;

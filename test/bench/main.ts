@@ -5,14 +5,15 @@ import { parseArgs } from "node:util";
 import { accept } from "./accept.ts";
 import { endToEnd } from "./end-to-end.ts";
 import { history } from "./history.ts";
+import { isolation } from "./isolation.ts";
 import { latency } from "./latency.ts";
 import { isInMemory, machine } from "./machine.ts";
 import { memory } from "./memory.ts";
 import { formatTable, median, type Row } from "./table.ts";
 
 const usage = `usage: npm run bench -- [options]
-  --only LIST    some of accept, e2e, latency, memory, history, peers (all but history, which is long). Without peers,
-                 Millrace alone; peers alone, all but Millrace
+  --only LIST    some of accept, e2e, latency, memory, isolation, history, peers (all but the long history). Without
+                 peers, Millrace alone; peers alone, all but Millrace
   --messages N   messages in one round (10000)
   --rounds N     rounds that count (3)
   --sessions N   connections at the same time (100)
@@ -23,7 +24,7 @@ const usage = `usage: npm run bench -- [options]
                  /var/tmp where that one is in memory)
   --json         figures as JSON, every round's among them
 `;
-const usual = ["accept", "e2e", "latency", "memory", "peers"];
+const usual = ["accept", "e2e", "latency", "memory", "isolation", "peers"];
 const parts = [...usual, "history"];
 
 const options = readOptions();
@@ -56,6 +57,7 @@ try {
   if (wanted("latency")) rows.push(...(await latency({ ...shared, perSecond: 200 })));
   if (options.only.includes("history")) rows.push(...(await history(shared)));
   if (wanted("memory") && !onlyPeers) rows.push(...(await memory(shared)));
+  if (wanted("isolation") && !onlyPeers) rows.push(...(await isolation(shared)));
 } catch (error) {
   if (!interruption.signal.aborted) throw error;
   say("interrupted; everything that was started is stopped");

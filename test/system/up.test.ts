@@ -64,7 +64,8 @@ describe("a newcomer's first minutes", () => {
       [message.id],
     );
     const status = await millrace.json<{ messages: Record<string, number> }>("status");
-    assert.deepEqual(status.messages, { received: 0, stored: 0, deferred: 0, delivered: 1, failed: 0 });
+    const nothing = { received: 0, stored: 0, deferred: 0, delivered: 0, bounced: 0, failed: 0 };
+    assert.deepEqual(status.messages, { ...nothing, delivered: 1 });
   });
 
   const list = () => millrace.json<MessageSummary[]>("messages", "list");

@@ -65,6 +65,7 @@ export function listingCases(context: SuiteContext): void {
       stored: 0,
       deferred: 0,
       delivered: 0,
+      bounced: 0,
       failed: 0,
     });
     await context.store().put([storeItem(), storeItem()]);
@@ -73,6 +74,7 @@ export function listingCases(context: SuiteContext): void {
       stored: 2,
       deferred: 0,
       delivered: 0,
+      bounced: 0,
       failed: 0,
     });
   });

@@ -122,6 +122,34 @@ export function stateCases(context: SuiteContext): void {
     assert.equal(context.store().deliveries(id).length, 1);
   });
 
+  test("a failure the sender was told of is no failure that waits for somebody", async () => {
+    const bounced = { ...hook, ...never, dsn: "01arz3ndektsv4rrffq69g5fav" };
+    const id = await stateAfter(
+      [
+        ["delivery.requested", smtp],
+        ["delivery.requested", hook],
+        ["delivery.failed", { ...hook, ...never }],
+        ["delivery.bounced", bounced],
+        ["delivery.deferred", { ...smtp, ...later }],
+        ["delivery.succeeded", { ...smtp, ...ok }],
+      ],
+      ["stored", "stored", "stored", "stored", "deferred", "bounced"],
+    );
+    const states = context.store().deliveries(id);
+    assert.deepEqual(states.map(({ state }) => state).sort(), ["bounced", "delivered"]);
+    assert.equal(states.find(({ state }) => state === "bounced")?.lastReply, never.reply);
+  });
+
+  test("a failure weighs more than one the sender was told of", async () => {
+    await stateAfter(
+      [
+        ["delivery.bounced", { ...hook, ...never }],
+        ["delivery.failed", { ...smtp, ...never }],
+      ],
+      ["bounced", "failed"],
+    );
+  });
+
   test("a dead delivery takes nothing back from a recipient who has the message", async () => {
     await stateAfter(
       [

@@ -89,7 +89,10 @@ test("a message that is nowhere is lost, and cannot be repaired", async () => {
   const other = newMessageId();
   const entry = { message: other, at: 1, event: "message.received", worker: "edge", data: {} };
   await system.pipeline.redis.xadd("millrace:{0}:journal", "*", "j", JSON.stringify(entry));
-  const report = await look({ repair: { routes, by: "test" }, acknowledged: [id, other] });
+  const report = await look({
+    repair: { routing: { routes, relay: undefined }, by: "test" },
+    acknowledged: [id, other],
+  });
   assert.deepEqual(found(report), [`lost ${other}`]);
   assert.deepEqual([report.missing, report.findings[0]?.repaired], [1, null]);
   assert.equal(report.accepted, before.accepted + 1);
@@ -114,7 +117,7 @@ test("a body without work is stranded, and starts again when repaired", async ()
   await system.pipeline.redis.zrem("millrace:{0}:open", id);
   await held.resume();
   assert.deepEqual(found(await look()), [`stranded ${id}`]);
-  const report = await look({ repair: { routes, by: "test" } });
+  const report = await look({ repair: { routing: { routes, relay: undefined }, by: "test" } });
   assert.match(report.findings[0]?.repaired ?? "", /started again with store\/message.received/);
   await system.idle();
   assert.deepEqual(found(await look()), []);
@@ -134,7 +137,7 @@ test("a stored message without work and without an end is delivered when repaire
   await system.pipeline.redis.xadd("millrace:{0}:journal", "*", "j", JSON.stringify(entry));
   await system.archive();
   assert.deepEqual(found(await look()), [`unfinished ${id}`]);
-  const report = await look({ repair: { routes, by: "test" } });
+  const report = await look({ repair: { routing: { routes, relay: undefined }, by: "test" } });
   assert.match(report.findings[0]?.repaired ?? "", /delivering again: deliver\/delivery.requested\/lmtp-/);
   await system.idle();
   assert.deepEqual(found(await look()), []);
@@ -147,7 +150,7 @@ test("work without a job is woken", async () => {
   await until(() => held.removeJob(`${id}/store/message.received`));
   await system.pipeline.redis.zadd("millrace:{0}:open", 1, id);
   await held.resume();
-  const report = await look({ repair: { routes, by: "test" } });
+  const report = await look({ repair: { routing: { routes, relay: undefined }, by: "test" } });
   assert.deepEqual(found(report), [`unwoken ${id}`]);
   await system.idle();
   assert.deepEqual(found(await look()), []);

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { MessageId, MessageState, Route } from "@millrace/mail";
+import type { MessageId, MessageState, Routing } from "@millrace/mail";
 import type { StoreSnapshot } from "@millrace/mailstore";
 import { ledgerKeys } from "../keys.ts";
 import type { Pipeline } from "../open-pipeline.ts";
@@ -14,8 +14,8 @@ export interface AuditOptions {
   blobs: BlobCheck;
   /** Ids that senders were told: each of them must have been accepted. */
   acknowledged?: readonly MessageId[];
-  /** Give back to the workers what can be; `routes` and `by` are for the deliveries that are made again. */
-  repair?: { routes: readonly Route[]; by: string };
+  /** Give back to the workers what can be; `routing` and `by` are for the deliveries that are made again. */
+  repair?: { routing: Routing; by: string };
   /** Milliseconds a message on its way from one place to the next has to arrive there. Default 10,000. */
   settlesWithin?: number;
   /** Told of the blobs looked at. */
@@ -52,8 +52,8 @@ export async function audit(pipeline: Pipeline, options: AuditOptions): Promise<
     );
     findings.push(...blobs.findings);
     if (options.repair) {
-      const { routes, by } = options.repair;
-      for (const finding of findings) finding.repaired = await repair(pipeline, finding, routes, by);
+      const { routing, by } = options.repair;
+      for (const finding of findings) finding.repaired = await repair(pipeline, finding, routing, by);
     }
 
     const terminal = sum(population.terminal.values());
@@ -62,6 +62,7 @@ export async function audit(pipeline: Pipeline, options: AuditOptions): Promise<
     return {
       ...{ asOf, accepted: population.accepted, terminal: Object.fromEntries(population.terminal) },
       ...{ inFlight: population.inFlight, missing, holds: missing === 0 && findings.length === 0 },
+      removed: store.removed,
       deadLetters: store.deadLetters,
       oldestInFlightMs: oldest(population.open),
       blobs: { checked: blobs.checked, by: options.blobs },

@@ -1,4 +1,4 @@
-import type { MessageId, Route } from "@millrace/mail";
+import type { MessageId, Routing } from "@millrace/mail";
 import { unitsFor } from "../context.ts";
 import type { Pipeline } from "../open-pipeline.ts";
 import { deliveryUnits } from "../replay-items.ts";
@@ -11,7 +11,7 @@ import type { AuditFinding } from "./report.ts";
 export async function repair(
   pipeline: Pipeline,
   { message, problem, detail }: AuditFinding,
-  routes: readonly Route[],
+  routing: Routing,
   by: string,
 ): Promise<string | null> {
   switch (problem) {
@@ -24,7 +24,7 @@ export async function repair(
       return startAgain(pipeline, message);
     case "unfinished":
     case "silent":
-      return deliverAgain(pipeline, message, routes, { by, why: detail });
+      return deliverAgain(pipeline, message, routing, { by, why: detail });
     default:
       return null;
   }
@@ -45,12 +45,12 @@ async function startAgain(pipeline: Pipeline, message: MessageId): Promise<strin
 async function deliverAgain(
   pipeline: Pipeline,
   message: MessageId,
-  routes: readonly Route[],
+  routing: Routing,
   { by, why }: { by: string; why: string },
 ): Promise<string | null> {
   const manifest = pipeline.mailstore.manifest(message);
   if (!manifest) return null;
-  const source = { mailstore: pipeline.mailstore, ledger: pipeline.ledger, routes };
+  const source = { mailstore: pipeline.mailstore, ledger: pipeline.ledger, routing };
   const units = await deliveryUnits(source, manifest, manifest.envelope.recipients, { force: false });
   if (units.size === 0) return null;
   const replayed = [...units].map(([name, { unit, worker, job, target }]) => {

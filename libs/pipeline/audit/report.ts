@@ -25,7 +25,7 @@ export interface AuditFinding {
   repaired?: string | null;
 }
 
-/** In flight: work is open. `other`: delivered or failed, and another worker's work is open. */
+/** In flight: work is open. `other`: at its end by its deliveries, and another worker's work is open. */
 export type InFlightCounts = Record<"received" | "stored" | "deferred" | "other", number>;
 
 /** `archiving`: at its end, and the entries that tell which are on their way to the mail store. */
@@ -39,6 +39,8 @@ export interface AuditReport {
   /** Messages at their end, by state. */
   terminal: Partial<Record<TerminalState, number>>;
   inFlight: InFlightCounts;
+  /** Messages that were removed for good, by retention or erasure: in none of the other figures. */
+  removed: number;
   /** accepted = terminal + in flight, and there is no finding. */
   holds: boolean;
   /** Accepted messages that are neither: accepted - terminal - in flight. */
@@ -57,4 +59,4 @@ export interface AuditReport {
 export type BlobCheck = "none" | "size" | "content";
 
 /** States in which nothing more happens to a message by itself. */
-export const terminalStates: ReadonlySet<MessageState> = new Set(["delivered", "failed"]);
+export const terminalStates: ReadonlySet<MessageState> = new Set(["delivered", "bounced", "failed"]);

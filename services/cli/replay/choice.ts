@@ -68,7 +68,7 @@ function chooseDead(working: Working, question: Question, query: DeadLetterQuery
   const { mailstore, spool, ledger } = working.pipeline;
   const { total, newest, groups } = mailstore.countDeadLetters(query);
   const until = before ?? newest;
-  const source = { mailstore, spool, ledger, routes: working.config.routes };
+  const source = { mailstore, spool, ledger, routing: working.config };
   return {
     what: `${count(total)} dead letter${total === 1 ? "" : "s"}${which(question)}`,
     ...{ total, newest: until, groups },
@@ -113,7 +113,7 @@ function chooseStored(working: Working, question: Question, query: DeadLetterQue
     throw new CommandError("--force is for --worker deliver: any other worker gets every message anyway", 2);
   }
   const total = mailstore.countSelected(rest);
-  const source = { mailstore, spool, ledger, routes: working.config.routes };
+  const source = { mailstore, spool, ledger, routing: working.config };
   const again = question.force ? ", to targets that have them already as well" : "";
   return {
     what: `${count(total)} stored message${total === 1 ? "" : "s"} through ${name}${which(question)}${again}`,

@@ -8,11 +8,16 @@ import SMTPConnection, { type Envelope, type SMTPError } from "nodemailer/lib/sm
 /** What was said in one transaction. */
 export interface Transaction {
   /** The replies that are about one recipient only: refusals at RCPT, and with LMTP those to the message. */
-  replies: ReadonlyMap<string, string>;
+  replies: ReadonlyMap<string, RecipientReply>;
   /** The last word for everybody else: the reply to the message, or why there is none. */
   end: string | SMTPError;
   /** The server had asked for the message. Before that, all may begin again over another connection. */
   entered: boolean;
+}
+
+export interface RecipientReply {
+  reply: string;
+  to: "RCPT" | "message";
 }
 
 /** The envelope of a transaction. `smtputf8`: the message needs it, though the addresses may not. */
@@ -53,7 +58,7 @@ export class MailConnection extends Base {
   used = false;
   /** The last transaction was left before its end. */
   private dirty = false;
-  private replies = new Map<string, string>();
+  private replies = new Map<string, RecipientReply>();
   private entered = false;
   private readonly path: string | undefined;
 
@@ -152,7 +157,7 @@ export class MailConnection extends Base {
   override _actionRCPT(reply: string, done: Done): void {
     // Behind a refused MAIL a recipient's refusal says nothing about the recipient.
     if (!reply.startsWith("2") && !this._envelope.mailError)
-      this.replies.set(this._recipientQueue[0] as string, reply);
+      this.replies.set(this._recipientQueue[0] as string, { reply, to: "RCPT" });
     super._actionRCPT(reply, done);
   }
 
@@ -173,7 +178,7 @@ export class MailConnection extends Base {
   override _actionLMTPStream(recipient: string, final: boolean, reply: string, done: Done): void {
     if (this._currentDataStream && reply.startsWith("2")) this.outOfStep(reply);
     else {
-      this.replies.set(recipient, reply);
+      this.replies.set(recipient, { reply, to: "message" });
       super._actionLMTPStream(recipient, final, reply, done);
     }
   }

@@ -1,7 +1,7 @@
 import { isAscii } from "node:buffer";
 import type { SMTPError } from "nodemailer/lib/smtp-connection";
 import { type DeliveryRequest, everyRecipient, type RecipientOutcome, type Transport } from "../transport.ts";
-import { isAsciiText, type MailConnection } from "./mail-connection.ts";
+import { isAsciiText, type MailConnection, type Transaction } from "./mail-connection.ts";
 import type { ConnectionOptions } from "./open-connection.ts";
 import { SessionPool } from "./session-pool.ts";
 import { type Outcome, outcomeOfError, outcomeOfReply } from "./smtp-outcome.ts";
@@ -74,10 +74,10 @@ async function send(connection: MailConnection, mail: Mail): Promise<RecipientOu
     recipients.map((recipient) => [recipient, unsendable(connection, recipient, "5.1.3")] as const),
   );
   const to = recipients.filter((recipient) => !unnamed.get(recipient));
-  const outcomes = (rest?: Outcome, replies?: ReadonlyMap<string, string>) =>
+  const outcomes = (rest?: Outcome, replies?: Transaction["replies"]) =>
     recipients.map((recipient) => {
-      const reply = replies?.get(recipient);
-      const own = unnamed.get(recipient) ?? (reply === undefined ? rest : outcomeOfReply(reply));
+      const given = replies?.get(recipient);
+      const own = unnamed.get(recipient) ?? (given ? outcomeOfReply(given.reply, given.to === "RCPT") : rest);
       return { recipient, ...(own as Outcome) };
     });
   if (to.length === 0) return outcomes();

@@ -219,6 +219,13 @@ for (const [status, result] of [
   });
 }
 
+test("webhook: which answers speak of the target's trouble, and which of the message only", async () => {
+  for (const status of [429, 500, 502, 503, 504])
+    assert.equal((await outcomeFor(status)).sick, true, `${status}`);
+  for (const status of [200, 301, 400, 401, 404, 410, 422])
+    assert.equal((await outcomeFor(status)).sick, undefined, `${status}`);
+});
+
 test("webhook: Retry-After is heard, in seconds and as a date, and not believed without bound", async () => {
   assert.equal((await outcomeFor(429, { "retry-after": "17" })).retryAfter, 17_000);
   assert.equal((await outcomeFor(503, { "retry-after": "0" })).retryAfter, 0);

@@ -87,7 +87,12 @@ export function webhookTransport(config: WebhookConfig, options: WebhookOptions)
       if (request.signal.aborted)
         return { result: "deferred", reply: "the attempt was broken off", code: "ABORTED" };
       if (timer.aborted)
-        return { result: "deferred", reply: `no answer within ${timeout / 1_000} s`, code: "TIMEOUT" };
+        return {
+          result: "deferred",
+          reply: `no answer within ${timeout / 1_000} s`,
+          code: "TIMEOUT",
+          sick: true,
+        };
       return failureOf(error as Error);
     }
   };
@@ -113,7 +118,13 @@ function outcomeOf(
   }
   if (status === 410) return { result: "failed", reply: said, code };
   const retryAfter = millisecondsOf(headers["retry-after"], Date.now());
-  return { result: "deferred", reply: said, code, ...(retryAfter === undefined ? {} : { retryAfter }) };
+  return {
+    result: "deferred",
+    reply: said,
+    code,
+    ...(retryAfter === undefined ? {} : { retryAfter }),
+    ...(status >= 500 || status === 429 ? { sick: true } : {}),
+  };
 }
 
 /** Something between the request and an answer: undici wraps the reason now and then. */
@@ -121,11 +132,10 @@ function failureOf(error: Error & { code?: unknown }): Outcome {
   const reason = (error.cause instanceof Error ? error.cause : error) as Error & { code?: unknown };
   const first = reason instanceof AggregateError ? (reason.errors[0] as Error) : reason;
   const code = typeof reason.code === "string" ? reason.code : reason.name;
-  return {
-    result: code === "ADDRESS_BLOCKED" ? "failed" : "deferred",
-    reply: oneLine(first.message),
-    code,
-  };
+  const reply = oneLine(first.message);
+  return code === "ADDRESS_BLOCKED"
+    ? { result: "failed", reply, code }
+    : { result: "deferred", reply, code, sick: true };
 }
 
 /** The answer's first words. Reads no more than it must; a body that breaks off or never ends changes nothing. */

@@ -1,0 +1,31 @@
+import type { BouncedRecipient } from "@millrace/mail";
+import { z } from "zod";
+import type { RecipientOutcome } from "./transport.ts";
+
+const notDelivered = z.object({
+  recipient: z.string(),
+  reply: z.string(),
+  code: z.string().optional(),
+  status: z.string().optional(),
+  permanent: z.boolean().default(true),
+});
+
+/** What a job of one target carries. */
+export const taskSchema = z.object({
+  target: z.string(),
+  label: z.string(),
+  /** Whom it is still for. */
+  recipients: z.array(z.string()).min(1),
+  /** Whom it has already failed for good. */
+  failed: z.array(notDelivered).default([]),
+  /** The last words about each recipient who has not got it: what a DSN tells. */
+  said: z.array(notDelivered).default([]),
+  /** How often in a row it was put off because its target was in trouble. */
+  suspensions: z.number().int().default(0),
+});
+export type Task = z.output<typeof taskSchema>;
+
+/** An outcome as a task keeps it. */
+export function lastWords({ recipient, reply, code, status, result }: RecipientOutcome): BouncedRecipient {
+  return { recipient, reply, code, status, permanent: result === "failed" };
+}

@@ -1,0 +1,119 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { type RetryPolicy, routeSchema } from "@millrace/mail";
+import { type Delivering, delivered, startDelivering, until } from "./testing/delivering.ts";
+import type { DeliveryRequest, RecipientOutcome } from "./transport.ts";
+
+const ends: (() => Promise<void>)[] = [];
+after(async () => {
+  for (const end of ends) await end();
+});
+
+const refused = ({ recipients }: DeliveryRequest): RecipientOutcome[] =>
+  recipients.map((recipient) => ({
+    recipient,
+    result: "deferred",
+    reply: "connect ECONNREFUSED 192.0.2.1:24",
+    code: "ECONNREFUSED",
+    sick: true,
+  }));
+
+/** One target that answers as told; what came of each attempt is counted. */
+async function targetThat(
+  answer: (request: DeliveryRequest) => RecipientOutcome[],
+  retry: RetryPolicy,
+  timing: { failures: number; cooling: number; suspension: { first: number; longest: number } },
+) {
+  const route = { ...routeSchema.parse({ recipients: "*", to: { lmtp: "one:24" } }), retry };
+  const target = { attempts: [] as number[], answer };
+  const delivering: Delivering = await startDelivering({
+    routes: [route],
+    timing: { longestCooling: timing.cooling, ...timing },
+    openTransport: () => ({
+      async deliver(request) {
+        target.attempts.push(request.attempt);
+        return target.answer(request);
+      },
+      async close() {},
+    }),
+  });
+  ends.push(() => delivering.stop());
+  return { target, delivering };
+}
+
+test("messages for a target in trouble are put off without a try, and delivered once it works again", async () => {
+  const { target, delivering } = await targetThat(
+    refused,
+    { firstDelay: 50, maxDelay: 50, jitter: 0, giveUpAfter: 600_000 },
+    { failures: 3, cooling: 300, suspension: { first: 50, longest: 100 } },
+  );
+  const ids = await Promise.all(Array.from({ length: 30 }, (_, i) => delivering.accept([`${i}@x.test`])));
+  await until(() => delivering.logged.includes("target in trouble, deliveries suspended"));
+  const suspended = async () => {
+    const entries = (await Promise.all(ids.map((id) => delivering.entriesOf(id)))).flat();
+    return entries.filter(({ data }) => String(data.reply).startsWith("delivery temporarily suspended: "));
+  };
+  await until(async () => (await suspended()).length > 100);
+  const [entry] = await suspended();
+  assert.equal(entry?.event, "delivery.deferred");
+  assert.equal(entry?.data.reply, "delivery temporarily suspended: connect ECONNREFUSED 192.0.2.1:24");
+  assert.equal(entry?.data.code, "ECONNREFUSED");
+  assert.ok(
+    (await suspended()).some(({ data }) => data.attempt === 0),
+    "some were never tried yet",
+  );
+  assert.ok(Number(entry?.data.nextAttemptAt) > 0);
+  // Each of the thirty has come back several times since; only probes have really tried.
+  const tried = target.attempts.length;
+  assert.ok(tried < (await suspended()).length / 2, `${tried} attempts`);
+  assert.ok(Math.max(...target.attempts) <= tried, "a suspension is no attempt");
+
+  target.answer = ({ recipients }) => recipients.map(delivered);
+  await Promise.all(ids.map((id) => delivering.ending(id)));
+  const ended = (await Promise.all(ids.map((id) => delivering.entriesOf(id)))).map(
+    (all) => all.at(-1)?.event,
+  );
+  assert.ok(
+    ended.every((event) => event === "delivery.succeeded"),
+    ended.join(),
+  );
+  assert.equal(
+    delivering.logged.filter((line) => line.startsWith("target")).length,
+    2,
+    "opened and closed, once each",
+  );
+});
+
+test("what is only ever suspended ends with its schedule's time, as a dead letter that names the trouble", async () => {
+  const { target, delivering } = await targetThat(
+    refused,
+    { delays: [200, 400], jitter: 0 },
+    { failures: 1, cooling: 60_000, suspension: { first: 100, longest: 100 } },
+  );
+  await delivering.accept(["first@x.test"]);
+  await until(() => target.attempts.length === 1);
+  const started = Date.now();
+  const id = await delivering.accept(["a@x.test"]);
+  const entries = await delivering.ending(id);
+  assert.ok(Date.now() - started >= 590, "not before its time");
+  assert.deepEqual(target.attempts, [1]);
+  const dead = entries.at(-1);
+  assert.equal(dead?.event, "job.dead");
+  assert.equal(dead?.data.attempts, 0);
+  const failure = dead?.data.failure as { class: string; code: string; reply: string };
+  assert.deepEqual([failure.class, failure.code], ["Suspended", "ECONNREFUSED"]);
+  assert.match(failure.reply, /^delivery temporarily suspended: connect ECONNREFUSED/);
+});
+
+test("refusals of single messages are no trouble of the target's", async () => {
+  const { target, delivering } = await targetThat(
+    ({ recipients }) =>
+      recipients.map((recipient) => ({ recipient, result: "failed", reply: "550 no", code: "550" })),
+    { delays: [], jitter: 0 },
+    { failures: 2, cooling: 60_000, suspension: { first: 100, longest: 100 } },
+  );
+  const ids = await Promise.all(Array.from({ length: 10 }, (_, i) => delivering.accept([`${i}@x.test`])));
+  await Promise.all(ids.map((id) => delivering.ending(id)));
+  assert.equal(target.attempts.length, 10);
+  assert.deepEqual(delivering.logged, []);
+});
