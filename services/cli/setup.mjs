@@ -26,7 +26,7 @@ const tools = {
   openssl: { programs: [["openssl"]], packages: ["openssl"] },
   // File systems of the crash suite's own: made, mounted, filled, and cut off from their power.
   disks: {
-    programs: [["mkfs.ext4"], ["mount"], ["fallocate"], ["xfs_io"]],
+    programs: [["mkfs.ext4"], ["mount"], ["fallocate"], ["setsid"], ["xfs_io"]],
     packages: ["e2fsprogs", "mount", "util-linux", "xfsprogs"],
   },
   faketime: { programs: [["faketime"]], packages: ["faketime"] },

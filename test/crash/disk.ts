@@ -8,7 +8,8 @@ import { promisify } from "node:util";
 const exec = promisify(execFile);
 // mkfs and xfs_io are where not every root's PATH leads.
 const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
-const run = (program: string, words: string[]) => exec(program, words, { env });
+// In a session of their own: Ctrl-C is for us, who have to clean up with these very programs.
+const run = (...words: string[]) => exec("setsid", ["--wait", ...words], { env });
 
 /** Octets of a disk. Its image is sparse: it takes no more than what is written. */
 const size = 4 * 2 ** 30;
@@ -32,7 +33,7 @@ export class Disk {
     writeFileSync(image, "");
     truncateSync(image, size);
     // No blocks kept back for root: we are root, and full is to be full.
-    await run("mkfs.ext4", ["-q", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1", image]);
+    await run("mkfs.ext4", "-q", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1", image);
     mkdirSync(mountpoint, { recursive: true });
     const disk = new Disk(image, mountpoint);
     await disk.mount();
@@ -42,7 +43,7 @@ export class Disk {
   /** Mounts it; after a cut the file system plays its journal back, as at any start of a machine. */
   async mount(): Promise<void> {
     // What nobody has fsynced is to stay unwritten: by itself ext4 would commit its journal every 5 seconds.
-    await run("mount", ["-t", "ext4", "-o", "loop,commit=300", this.image, this.mountpoint]);
+    await run("mount", "-t", "ext4", "-o", "loop,commit=300", this.image, this.mountpoint);
     this.mounted = true;
   }
 
@@ -52,13 +53,13 @@ export class Disk {
    */
   async cutPower(): Promise<void> {
     // Without -f: with it, the journal would be flushed first.
-    await run("xfs_io", ["-x", "-c", "shutdown", this.mountpoint]);
+    await run("xfs_io", "-x", "-c", "shutdown", this.mountpoint);
   }
 
   async unmount(): Promise<void> {
     for (const deadline = Date.now() + patience; this.mounted; ) {
       try {
-        await run("umount", [this.mountpoint]);
+        await run("umount", this.mountpoint);
         this.mounted = false;
       } catch (error) {
         if (Date.now() > deadline) throw error;
@@ -74,7 +75,7 @@ export class Disk {
     // The file system needs some blocks to note which ones it has given away.
     for (let step = bavail * bsize; step >= bsize; ) {
       try {
-        await run("fallocate", ["-o", String(octets), "-l", String(step), this.filler]);
+        await run("fallocate", "-o", String(octets), "-l", String(step), this.filler);
         octets += step;
       } catch {
         step = Math.floor(step / 2 / bsize) * bsize;

@@ -7,6 +7,7 @@ import { kinds } from "./kinds.ts";
 import { isRoot, missingFor } from "./kinds-on-this-machine.ts";
 import { line, table } from "./report.ts";
 import { runRounds } from "./rounds.ts";
+import { closeAllSites } from "./site.ts";
 
 const usage = `usage: npm run test:crash -- [options]
 Does damage to whole installations under load, and checks after each round that no acknowledged mail was lost.
@@ -63,6 +64,7 @@ const results = await runRounds({
     if (result.kept) say(`  kept in ${result.kept}; again: ${again(result.round)}`);
   },
 });
+await closeAllSites();
 if (!options.json) process.stdout.write(`\n${table(results)}\n`);
 const minutes = ((performance.now() - startedAt) / 60_000).toFixed(1);
 const failed = results.filter(({ problems }) => problems.length > 0).length;

@@ -40,10 +40,17 @@ const startWithin = 180_000;
 const endWithin = 60_000;
 
 const open = new Set<Site>();
+const opening = new Set<Promise<Site>>();
+let ending = false;
 
-/** Ends every installation of this process, whatever it is in the middle of: before the process itself is ended. */
+/**
+ * Ends every installation of this process, whatever it is in the middle of: before the process itself is ended.
+ * No other can be opened afterwards.
+ */
 export async function closeAllSites(): Promise<void> {
+  ending = true;
   await Promise.allSettled(Array.from(open, (site) => site.close()));
+  await Promise.allSettled(opening);
 }
 
 /** A whole installation with its load's targets: what a round of the suite does its damage to. */
@@ -76,7 +83,14 @@ export class Site {
   }
 
   /** Makes an installation and starts it. */
-  static async open({ shape, disks, env = {} }: SiteOptions): Promise<Site> {
+  static open(options: SiteOptions): Promise<Site> {
+    const site = Site.make(options);
+    opening.add(site);
+    return site.finally(() => opening.delete(site));
+  }
+
+  private static async make({ shape, disks, env = {} }: SiteOptions): Promise<Site> {
+    if (ending) throw new Error("no installation is opened any more");
     const [smtp, webhook] = await Promise.all([openSmtpSink(), openWebhookSink()]);
     const redis = shape === "proxied" ? await startRedis() : undefined;
     const proxy = redis && (await RedisProxy.open(redis.url.slice("unix://".length)));
@@ -134,7 +148,7 @@ export class Site {
   }
 
   async up(): Promise<void> {
-    if (this.closed) throw new Error("the installation is closed");
+    if (this.closed || ending) throw new Error("the installation is closed");
     this.keepOutput();
     await this.millrace.up();
   }

@@ -109,7 +109,8 @@ export class Installation {
       });
     }
     await until(() => {
-      if (child.exitCode !== null) throw new Error(`up ended with status ${child.exitCode}: ${this.output}`);
+      if (child.exitCode !== null || child.signalCode !== null)
+        throw new Error(`up ended with ${child.signalCode ?? `status ${child.exitCode}`}: ${this.output}`);
       return /Ctrl-C/.test(this.output);
     }, this.startWithin);
     const smtp = /^smtp\s+(.*)$/m.exec(this.output)?.[1] ?? "";
