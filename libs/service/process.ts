@@ -81,6 +81,8 @@ export async function runService(
     // Ctrl-C reaches the whole process group; under a supervisor it is the supervisor that stops us, in order.
     process.on("SIGINT", () => supervised || void stop("SIGINT"));
     if (supervised) process.on("disconnect", () => void stop("supervisor lost"));
+    // It may have died while we were being loaded, when nobody listened yet.
+    if (supervised && !process.connected) return void stop("supervisor lost");
 
     running = await start({ config, log });
     if (stopping) return;

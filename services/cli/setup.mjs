@@ -1,4 +1,5 @@
-// Installs what `npm start`, `npm test` or `npm run bench` needs and has not got: node setup.mjs start|test|bench.
+// Installs what `npm start`, `npm test`, `npm run test:crash` or `npm run bench` needs and has not got:
+// node setup.mjs start|test|crash|bench.
 // Plain JavaScript without dependencies: it runs on the Node that the machine has, before anything is installed.
 // npm scripts go on with `env node`, not `node`: their sh remembers where it found the Node for this file.
 import { spawnSync } from "node:child_process";
@@ -23,12 +24,19 @@ const tools = {
   },
   postfix: { programs: [["smtp-source"], ["smtp-sink"], ["postfix"]], packages: ["postfix"] },
   openssl: { programs: [["openssl"]], packages: ["openssl"] },
+  // File systems of the crash suite's own: made, mounted, filled, and cut off from their power.
+  disks: {
+    programs: [["mkfs.ext4"], ["mount"], ["fallocate"], ["setsid"], ["xfs_io"]],
+    packages: ["e2fsprogs", "mount", "util-linux", "xfsprogs"],
+  },
+  faketime: { programs: [["faketime"]], packages: ["faketime"] },
 };
 
 /** Without what is `needed` there is nothing to run; without the rest, less is shown. In CI, all is needed. */
 const purposes = {
   start: { needed: process.env.REDIS_URL ? [] : ["redis"], wanted: [] },
-  test: { needed: ["redis"], wanted: ["swaks", "postfix", "openssl"] },
+  test: { needed: ["redis"], wanted: ["swaks", "postfix", "openssl", "disks", "faketime"] },
+  crash: { needed: ["redis"], wanted: ["disks", "faketime"] },
   bench: { needed: ["redis", "postfix"], wanted: [] },
 };
 

@@ -28,8 +28,10 @@ export interface Started {
 /** A folder of a test's own, as a user's working folder: `millrace` is run in it. */
 export class Installation {
   readonly folder = mkdtempSync(join(tmpdir(), "mr-"));
-  private readonly env: Record<string, string>;
+  readonly env: Record<string, string>;
   private process: ChildProcess | undefined;
+  /** Milliseconds `up` may take to be ready. */
+  startWithin = 60_000;
   /** What `up` has written so far. */
   output = "";
   /** Ports of the edges, once they are ready. */
@@ -107,9 +109,10 @@ export class Installation {
       });
     }
     await until(() => {
-      if (child.exitCode !== null) throw new Error(`up ended with status ${child.exitCode}: ${this.output}`);
+      if (child.exitCode !== null || child.signalCode !== null)
+        throw new Error(`up ended with ${child.signalCode ?? `status ${child.exitCode}`}: ${this.output}`);
       return /Ctrl-C/.test(this.output);
-    });
+    }, this.startWithin);
     const smtp = /^smtp\s+(.*)$/m.exec(this.output)?.[1] ?? "";
     this.ports = smtp.split(", ").map((address) => Number(address.split(":").at(-1)));
   }

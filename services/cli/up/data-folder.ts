@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { StartError } from "@millrace/service";
 
@@ -9,21 +9,37 @@ import { StartError } from "@millrace/service";
  */
 export function holdDataFolder(folder: string): () => void {
   const file = join(folder, "up.pid");
+  const draft = `${file}.${process.pid}`;
   for (;;) {
+    // Linked when it is written: whoever finds the file finds a number in it, unless a power cut took that away.
+    writeFileSync(draft, `${process.pid}\n`);
     try {
-      writeFileSync(file, `${process.pid}\n`, { flag: "wx" });
+      linkSync(draft, file);
       return () => rmSync(file, { force: true });
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    } finally {
+      rmSync(draft, { force: true });
     }
-    const holder = Number(readFileSync(file, "utf8"));
-    if (holder !== process.pid && isMillrace(holder)) {
+    const holder = holderOf(file);
+    if (holder !== undefined && holder !== process.pid && isMillrace(holder)) {
       throw new StartError(
         `MILLRACE_DATA_DIR=${folder} is in use by another \`millrace up\` (pid ${holder}): stop that one, or choose another folder`,
       );
     }
     // Left behind by one that was killed.
     rmSync(file, { force: true });
+  }
+}
+
+/** The number in the file; undefined when there is none: the file is gone, or its machine lost power over it. */
+function holderOf(file: string): number | undefined {
+  try {
+    const text = readFileSync(file, "utf8").trim();
+    return /^[1-9]\d*$/.test(text) ? Number(text) : undefined;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
   }
 }
 
