@@ -34,11 +34,12 @@ if (chosen.length === 0) {
   process.exit(1);
 }
 
+const files = new Set(chosen.map((file) => resolve(root, file)));
 const notRun: string[] = [];
 const hung = new AbortController();
 const tests = run({
   cwd: root,
-  files: chosen.map((file) => resolve(root, file)),
+  files: [...files],
   // Most tests wait for sockets and fsyncs, not for a processor.
   concurrency: Math.max(2, availableParallelism()),
   timeout: timeoutMs,
@@ -56,7 +57,8 @@ for (const outcome of ["test:pass", "test:fail"] as const) {
 }
 const alive = new Map<string, number>();
 for (const sign of ["test:start", "test:pass", "test:fail", "test:stdout", "test:stderr"] as const) {
-  tests.on(sign, ({ file }) => file && alive.set(file, Date.now()));
+  // A test may stand in a file that others import, as those of a suite do: it has no end of its own.
+  tests.on(sign, ({ file }) => file && files.has(file) && alive.set(file, Date.now()));
 }
 const watch = setInterval(() => {
   for (const [file, at] of alive) {
