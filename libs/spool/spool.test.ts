@@ -134,6 +134,30 @@ test("freeing takes body and parsed message, twice as well as once; the manifest
   assert.ok(await spool.manifest(id));
 });
 
+test("freeing several at once takes those and no other", async () => {
+  const ids = Array.from({ length: 5 }, () => newMessageId());
+  for (const id of ids) {
+    const draft = spool.draft(id);
+    await draft.write(Buffer.from("x"));
+    await draft.commit(manifestOf(id, Buffer.from("x")), []);
+    await spool.putParsed(id, emptyParsedMessage([]));
+  }
+  await spool.free(ids.slice(1, 4));
+  const left = [ids[0], ids[4]];
+  const isThere = async (check: (id: string) => Promise<boolean>) => {
+    const found = await Promise.all(ids.map(check));
+    return ids.filter((_, index) => found[index]);
+  };
+  assert.deepEqual(await isThere((id) => spool.has(id)), left);
+  assert.deepEqual(await isThere(async (id) => (await spool.parsed(id)) !== undefined), left);
+  const listed = new Set(await spool.list(1_000));
+  assert.deepEqual(
+    ids.filter((id) => listed.has(id)),
+    left,
+  );
+  await spool.free([]);
+});
+
 test("a body that is freed while it is read does not look complete", async () => {
   const id = newMessageId();
   const body = randomBytes(1_000_000);

@@ -4,7 +4,7 @@ import type { DefectCode, MessageId } from "@millrace/mail";
 import { type ParseLimits, parseMessage } from "@millrace/mime";
 import { patientRedis } from "@millrace/service";
 import { NotSpooled, redisSpool } from "@millrace/spool";
-import { offTheClock, type ParseClock, startClock } from "./parse-clock.ts";
+import { isCut, offTheClock, type ParseClock, startClock } from "./parse-clock.ts";
 
 /** What every thread is started with. */
 export interface ThreadData {
@@ -12,10 +12,18 @@ export interface ThreadData {
   limits: ParseLimits;
 }
 
+/** One message of a batch. */
 export interface ParseTask {
   id: MessageId;
-  /** The body, when it is small; a large one is streamed from the spool, and the result put there. */
-  raw: Uint8Array | undefined;
+  /** Octets of its body, when it is small; a large one is streamed from the spool, and the result put there. */
+  octets: number | undefined;
+}
+
+/** Messages a thread is given together: small ones, or a single large one. */
+export interface ParseBatch {
+  tasks: readonly ParseTask[];
+  /** The bodies of the small ones, one behind the other. */
+  bodies: Uint8Array;
   clock: ParseClock;
 }
 
@@ -36,9 +44,47 @@ const spool = redisSpool(patientRedis(redisUrl));
 /** Something went wrong with the spool, not with the message. */
 class SpoolTrouble extends Error {}
 
-/** Parses one message. Runs in a thread of its own; never throws. */
-export default async function parseInThread({ id, raw, clock }: ParseTask): Promise<ParseOutcome> {
-  startClock(clock);
+/** Parses a batch. Runs in a thread of its own; never throws. */
+export default function parseInThread(batch: ParseBatch): Promise<ParseOutcome[]> {
+  return parseEach(batch, parseOne);
+}
+
+/**
+ * One message after the other.
+ * @returns the outcomes in the order of the tasks; fewer when the batch was cut
+ */
+export async function parseEach(
+  { tasks, bodies, clock }: ParseBatch,
+  parse: typeof parseOne,
+): Promise<ParseOutcome[]> {
+  const outcomes: ParseOutcome[] = [];
+  let at = 0;
+  for (const [index, { id, octets }] of tasks.entries()) {
+    if (isCut(clock)) break;
+    startClock(clock, index);
+    // Crossing between threads makes a plain array of a Buffer.
+    const body =
+      octets === undefined ? undefined : Buffer.from(bodies.buffer, bodies.byteOffset + at, octets);
+    at += octets ?? 0;
+    outcomes.push(await parse(id, body, clock));
+  }
+  return outcomes;
+}
+
+export function parseOne(id: MessageId, body: Buffer | undefined, clock: ParseClock): Promise<ParseOutcome> {
+  return body ? parseSmall(body) : parseLarge(id, clock);
+}
+
+async function parseSmall(body: Buffer): Promise<ParseOutcome> {
+  try {
+    const parsed = await parseMessage(body, limits);
+    return { is: "parsed", defects: parsed.defects.map(({ code }) => code), json: JSON.stringify(parsed) };
+  } catch (error) {
+    return { is: "failed", reason: reasonOf(error) };
+  }
+}
+
+async function parseLarge(id: MessageId, clock: ParseClock): Promise<ParseOutcome> {
   const fromSpool = async <T>(step: () => Promise<T>): Promise<T> => {
     try {
       return await offTheClock(clock, step);
@@ -55,22 +101,14 @@ export default async function parseInThread({ id, raw, clock }: ParseTask): Prom
     }
   }
   try {
-    const source = raw ? bufferOf(raw) : Readable.from(chunks(), { objectMode: false });
-    const parsed = await parseMessage(source, limits);
-    const defects = parsed.defects.map(({ code }) => code);
-    if (raw) return { is: "parsed", defects, json: JSON.stringify(parsed) };
+    const parsed = await parseMessage(Readable.from(chunks(), { objectMode: false }), limits);
     await fromSpool(() => spool.putParsed(id, parsed));
-    return { is: "parsed", defects };
+    return { is: "parsed", defects: parsed.defects.map(({ code }) => code) };
   } catch (error) {
     if (!(error instanceof SpoolTrouble)) return { is: "failed", reason: reasonOf(error) };
     if (error.cause instanceof NotSpooled) return { is: "not-spooled" };
     return { is: "spool-trouble", reason: reasonOf(error.cause) };
   }
-}
-
-/** Crossing between threads makes a plain array of a Buffer. */
-function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
-  return Buffer.from(buffer, byteOffset, byteLength);
 }
 
 function reasonOf(error: unknown): string {

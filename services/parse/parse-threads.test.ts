@@ -99,6 +99,39 @@ for (const kind of ["loop", "hang"]) {
   });
 }
 
+test("those that came together with a slow message do not wait for its time-out", async () => {
+  const patient = poisoned({ timeout: 20_000 });
+  await patient.parse(await sound(), 100);
+  // The first ones find a free thread each; the others wait for one and go together.
+  const [bad, ...good] = await Promise.all([poison("hang"), ...Array.from({ length: 40 }, sound)]);
+  const before = good.slice(0, 10).map((id) => patient.parse(id, 100));
+  let given = false;
+  patient.parse(bad, 100).catch(() => {
+    given = true;
+  });
+  const others = [...before, ...good.slice(10).map((id) => patient.parse(id, 100))];
+  await Promise.all(others);
+  assert.equal(given, false);
+  await patient.close();
+});
+
+for (const kind of ["throw", "exit"]) {
+  test(`those that were in a batch with a message that makes its thread ${kind} are parsed`, async () => {
+    const ids = await Promise.all([
+      ...Array.from({ length: 5 }, sound),
+      poison(kind),
+      ...Array.from({ length: 20 }, sound),
+      poison(kind),
+    ]);
+    const ends = await Promise.allSettled(ids.map((id) => threads.parse(id, 100)));
+    const failed = ends.flatMap(({ status }, index) => (status === "rejected" ? [index] : []));
+    assert.deepEqual(failed, [5, 26]);
+    for (const id of ids.filter((_, index) => !failed.includes(index))) {
+      assert.equal((await spool.parsed(id))?.subject, "sound");
+    }
+  });
+}
+
 test("all threads poisoned at once: the next message waits for the time-out and no longer", async () => {
   const bad = await Promise.allSettled([
     threads.parse(await poison("loop"), 100),

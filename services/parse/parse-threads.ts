@@ -2,8 +2,8 @@ import { type DefectCode, type MessageId, TemporaryFailure } from "@millrace/mai
 import type { ParseLimits } from "@millrace/mime";
 import { NotSpooled, type Spool } from "@millrace/spool";
 import { Piscina } from "piscina";
-import { clockStarted, newParseClock, timeUsed } from "./parse-clock.ts";
-import type { ParseOutcome, ParseTask, ThreadData } from "./parse-thread.ts";
+import { parseBatches } from "./parse-batches.ts";
+import type { ParseBatch, ParseOutcome, ThreadData } from "./parse-thread.ts";
 
 /** The parser could not do it, and would not the next time: in time, in memory, or at all. */
 export class ParserGaveUp extends Error {
@@ -31,7 +31,7 @@ export interface ThreadOptions {
   redisUrl: string;
   /** The spool of this process, for small bodies; threads open one of their own for large ones. */
   spool: Spool;
-  /** Threads, each with one message at a time. */
+  /** Threads, each with one message in hand at a time. */
   threads: number;
   /** Milliseconds one message may take; waiting for a thread or for Redis does not count. */
   timeout: number;
@@ -50,7 +50,7 @@ const inOnePiece = 262_144;
 
 export function openParseThreads(options: ThreadOptions): ParseThreads {
   const { redisUrl, spool, threads, timeout, heapMb, limits } = options;
-  const pool = new Piscina<ParseTask, ParseOutcome>({
+  const pool = new Piscina<ParseBatch, ParseOutcome[]>({
     filename: (options.file ?? new URL("./parse-thread.ts", import.meta.url)).href,
     minThreads: threads,
     maxThreads: threads,
@@ -65,31 +65,11 @@ export function openParseThreads(options: ThreadOptions): ParseThreads {
   pool.on("error", () => {});
   let closed = false;
 
-  const run = async (task: Omit<ParseTask, "clock">, signal: AbortSignal | undefined) => {
-    const clock = newParseClock();
-    const watch = new AbortController();
-    const end = () => watch.abort(signal?.reason);
-    signal?.addEventListener("abort", end, { once: true });
-    const check = () => {
-      const left = timeout - timeUsed(clock);
-      if (left > 0) timer = setTimeout(check, Math.max(left, 5));
-      else watch.abort(new ParserGaveUp(`time: more than ${timeout / 1_000} s`));
-    };
-    let timer = setTimeout(check, timeout);
-    try {
-      return await pool.run({ ...task, clock }, { signal: watch.signal });
-    } catch (error) {
-      if (watch.signal.aborted) throw watch.signal.reason;
-      const { code, message } = error as Error & { code?: string };
-      // Not a word about the message when the thread never got to it, or was ended for another reason.
-      if (closed || !clockStarted(clock)) throw new TemporaryFailure(`no parser thread: ${message}`);
-      if (code === "ERR_WORKER_OUT_OF_MEMORY") throw new ParserGaveUp(`memory: more than ${heapMb} MiB`);
-      throw new ParserGaveUp(`crash: ${message}`);
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", end);
-    }
-  };
+  const parseInThread = parseBatches(threads, timeout, async (batch, signal) => {
+    // The pool would start new threads even now.
+    if (closed) throw new Error("they are closed");
+    return pool.run(batch, { signal });
+  });
 
   const fromSpool = async <T>(step: () => Promise<T>): Promise<T> => {
     try {
@@ -105,11 +85,10 @@ export function openParseThreads(options: ThreadOptions): ParseThreads {
 
     async parse(id, size, signal) {
       signal?.throwIfAborted();
-      // The pool would start new threads even now.
       if (closed) throw new TemporaryFailure("no parser thread: they are closed");
-      const raw = size <= inOnePiece ? await fromSpool(() => spool.read(id)) : undefined;
+      const body = size <= inOnePiece ? await fromSpool(() => spool.read(id)) : undefined;
       signal?.throwIfAborted();
-      const outcome = await run({ id, raw }, signal);
+      const outcome = await parseInThread(id, body, signal);
       switch (outcome.is) {
         case "parsed": {
           const { json } = outcome;
@@ -122,6 +101,15 @@ export function openParseThreads(options: ThreadOptions): ParseThreads {
           throw new NotSpooled(id);
         case "spool-trouble":
           throw new TemporaryFailure(`spool: ${outcome.reason}`);
+        case "overdue":
+          throw new ParserGaveUp(`time: more than ${timeout / 1_000} s`);
+        case "died": {
+          const { code, message } = outcome.error;
+          // Not a word about the message when the thread never got to it, or was ended for another reason.
+          if (closed || !outcome.begun) throw new TemporaryFailure(`no parser thread: ${message}`);
+          if (code === "ERR_WORKER_OUT_OF_MEMORY") throw new ParserGaveUp(`memory: more than ${heapMb} MiB`);
+          throw new ParserGaveUp(`crash: ${message}`);
+        }
       }
     },
 

@@ -1,33 +1,28 @@
-import { workerData } from "node:worker_threads";
-import { patientRedis } from "@millrace/service";
-import { redisSpool } from "@millrace/spool";
-import { startClock } from "../parse-clock.ts";
-import parseInThread, { type ParseOutcome, type ParseTask, type ThreadData } from "../parse-thread.ts";
-
-const spool = redisSpool(patientRedis((workerData as ThreadData).redisUrl));
+import { type ParseBatch, type ParseOutcome, parseEach, parseOne } from "../parse-thread.ts";
 
 /** The real thread, but for messages that say what is to happen to the thread that reads them. */
-export default async function parseOrDie(task: ParseTask): Promise<ParseOutcome> {
-  const body = await spool.read(task.id).catch(() => Buffer.alloc(0));
-  const poison = /^X-Poison: (\w+)/m.exec(body.toString("latin1"))?.[1];
-  if (poison) startClock(task.clock);
+export default async function parseOrDie(batch: ParseBatch): Promise<ParseOutcome[]> {
+  return parseEach(batch, async (id, body, clock) => {
+    await takePoison(body?.toString("latin1") ?? "");
+    return parseOne(id, body, clock);
+  });
+}
+
+async function takePoison(body: string): Promise<void> {
   const hoard: string[][] = [];
-  switch (poison) {
+  switch (/^X-Poison: (\w+)/m.exec(body)?.[1]) {
     case "loop":
       for (;;);
     case "hang":
-      await new Promise(() => {});
-      break;
+      return new Promise(() => {});
     case "heap":
       for (;;) hoard.push(Array.from({ length: 10_000 }, (_, i) => `${i} of ${hoard.length}`));
     case "throw":
       setImmediate(() => {
         throw new Error("thrown where nobody catches");
       });
-      await new Promise(() => {});
-      break;
+      return new Promise(() => {});
     case "exit":
       process.exit(3);
   }
-  return parseInThread(task);
 }
