@@ -117,6 +117,12 @@ export class Installation {
     this.ports = smtp.split(", ").map((address) => Number(address.split(":").at(-1)));
   }
 
+  /** Closes our end of what `up` writes to, as a log reader that has died does. */
+  stopListening(): void {
+    this.process?.stdout?.destroy();
+    this.process?.stderr?.destroy();
+  }
+
   get port(): number {
     return this.ports[0] as number;
   }

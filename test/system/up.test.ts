@@ -9,7 +9,7 @@ import { promisify } from "node:util";
 import type { MessageSummary } from "@millrace/mailstore";
 import { Installation, until } from "../support/millrace.ts";
 import { startRedis } from "../support/redis.ts";
-import { sendAll } from "../support/sender.ts";
+import { mail, sendAll } from "../support/sender.ts";
 
 describe("a newcomer's first minutes", () => {
   const millrace = new Installation();
@@ -137,6 +137,21 @@ describe("a newcomer's first minutes", () => {
     assert.match(millrace.output, /took over the redis that was left running/);
     assert.equal((await list()).length, before);
   });
+});
+
+test("whoever read its output may go away: it works on, and ends in order", async () => {
+  const millrace = new Installation();
+  try {
+    await millrace.up();
+    millrace.stopListening();
+    // It has something to say about this.
+    await millrace.killAndAwaitSuccessor("parse");
+    await sendAll(millrace.port, [mail("unheard", "a@example.com")]);
+    assert.equal(await millrace.down(), 0);
+    assert.throws(() => millrace.pidOf("redis"), /no process redis/);
+  } finally {
+    await millrace.remove();
+  }
 });
 
 describe("what is wrong is said in one line, with the key, the value and the cure", () => {

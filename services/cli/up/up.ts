@@ -41,6 +41,11 @@ function edgeCount(text: string): number {
 }
 
 async function up(options: { edges: number }): Promise<void> {
+  // Whoever reads our words may go away; that is no reason to leave children and a Redis behind.
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.removeAllListeners("error");
+    stream.on("error", () => {});
+  }
   const startedAt = performance.now();
   const config = await loadConfig();
   mkdirSync(config.paths.data, { recursive: true });
