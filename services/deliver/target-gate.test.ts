@@ -128,3 +128,20 @@ test("a slow target that goes on delivering is not stuck", async () => {
   await Promise.all(Array.from({ length: 6 }, slow));
   assert.deepEqual(told, []);
 });
+
+test("those that a target in trouble puts off come back one by one, all of them within ten minutes", async () => {
+  const { gate } = gateWith(1, { failures: 1, cooling: 1_000 });
+  (await gate.enter())(refused);
+  const away: number[] = [];
+  for (let i = 0; i < 40_000; i++) {
+    // Of those that are let in as probes once the target has cooled, none is heard of again.
+    await gate.enter().catch((error: unknown) => {
+      assert.ok(error instanceof TargetUnavailable);
+      away.push(error.coolsFor);
+    });
+  }
+  assert.ok(away.length >= 39_990, `${away.length}`);
+  const inTheFirstMinute = away.filter((ms) => ms <= 60_000).length;
+  assert.ok(inTheFirstMinute < 6_000, `${inTheFirstMinute}`);
+  assert.ok(Math.max(...away) <= 600_000, `${Math.max(...away)}`);
+});

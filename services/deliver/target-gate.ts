@@ -25,6 +25,13 @@ export const defaultGateTiming: GateTiming = {
   longestAway: 120_000,
 };
 
+/**
+ * Milliseconds between two deliveries that come back to a target in trouble, and until the last of a large backlog has:
+ * ten thousand messages for a dead target must not keep everybody busy with being put off.
+ */
+const backEvery = 20;
+const allBackWithin = 600_000;
+
 /** Milliseconds an attempt is taken to last before one has ended. */
 const guessedDuration = 500;
 
@@ -32,7 +39,7 @@ const guessedDuration = 500;
 export class TargetUnavailable extends Error {
   override name = "TargetUnavailable";
   readonly trouble: Cause;
-  /** Milliseconds until it may be tried again. */
+  /** Milliseconds until this delivery may be tried again: the target cools, and those put off come back one by one. */
   readonly coolsFor: number;
 
   constructor(trouble: Cause, coolsFor: number) {
@@ -64,8 +71,9 @@ export class TargetGate {
   private lastDelivered = Number.NEGATIVE_INFINITY;
   /** Milliseconds an attempt takes, the last ones counting most. */
   private duration = guessedDuration;
-  /** The turn of the last delivery that was sent away. */
+  /** The turn of the last delivery that was sent away, and of the last that the trouble has put off. */
   private bookedUntil = 0;
+  private backUntil = 0;
 
   constructor(places: number, listener: BreakerListener, timing: GateTiming = defaultGateTiming) {
     this.places = places;
@@ -98,6 +106,7 @@ export class TargetGate {
       this.duration += (now - began - this.duration) / 8;
       if (verdict === "well") this.lastDelivered = now;
       this.breaker.report(leave, verdict);
+      if (!this.breaker.trouble) this.backUntil = 0;
       if (this.breaker.trouble) this.sendAllAway();
       // A place is handed over as it is: nobody may slip in between.
       const next = this.waiting.shift();
@@ -125,7 +134,11 @@ export class TargetGate {
   }
 
   private unavailable(): TargetUnavailable {
-    return new TargetUnavailable(this.breaker.trouble as Cause, this.breaker.coolsFor);
+    const now = performance.now();
+    this.backUntil = Math.max(this.backUntil, now) + backEvery;
+    if (this.backUntil - now > allBackWithin) this.backUntil = now + allBackWithin * Math.random();
+    const coolsFor = Math.max(this.breaker.coolsFor, this.backUntil - now);
+    return new TargetUnavailable(this.breaker.trouble as Cause, coolsFor);
   }
 
   private startWatching(): void {
