@@ -9,7 +9,7 @@ export {
   Suspended,
   TemporaryFailure,
 } from "./failure.ts";
-export { type JournalEntry, journalEntrySchema } from "./journal-entry.ts";
+export { compareSeq, type JournalEntry, journalEntrySchema, parseSeq } from "./journal-entry.ts";
 export { derivedMessageId, type MessageId, messageIdSchema, newMessageId } from "./message-id.ts";
 export { type MessageState, messageStateNames, messageStates } from "./message-state.ts";
 export {

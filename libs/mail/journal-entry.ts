@@ -24,3 +24,16 @@ export const journalEntrySchema = z.object({
 export interface JournalEntry extends z.infer<typeof journalEntrySchema> {
   message: MessageId;
 }
+
+/** The two numbers of a stream id, `<milliseconds>-<number>`. */
+export function parseSeq(seq: string): [ms: number, n: number] {
+  const [ms, n] = seq.split("-");
+  return [Number(ms), Number(n)];
+}
+
+/** Order of two stream ids, as numbers. */
+export function compareSeq(a: string, b: string): number {
+  const [aMs, aN] = parseSeq(a);
+  const [bMs, bN] = parseSeq(b);
+  return aMs - bMs || aN - bN;
+}

@@ -1,5 +1,5 @@
 import type { DatabaseSync } from "node:sqlite";
-import type { JournalEntry, MessageId } from "@millrace/mail";
+import { compareSeq, type JournalEntry, type MessageId, parseSeq } from "@millrace/mail";
 import {
   applyEntry,
   concernsDelivery,
@@ -143,16 +143,4 @@ export class SqliteJournal {
 interface TouchedMessage {
   rows: Map<string, TargetRow>;
   changed: Set<string>;
-}
-
-function parseSeq(seq: string): [ms: number, n: number] {
-  const [ms, n] = seq.split("-");
-  return [Number(ms), Number(n)];
-}
-
-/** Order of two stream ids, as numbers. */
-function compareSeq(a: string, b: string): number {
-  const [aMs, aN] = parseSeq(a);
-  const [bMs, bN] = parseSeq(b);
-  return aMs - bMs || aN - bN;
 }

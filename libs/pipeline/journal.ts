@@ -17,10 +17,15 @@ export function journalCommand(id: MessageId, entry: NewEntry): Command {
   return ["XADD", ledgerKeys(id).journal, "*", "j", journalJson(id, entry)];
 }
 
+/** Entries read at once. */
+const page = 1_000;
+
 /** The newest part of the journal, in Redis; the older part is in the mail store. */
 export interface JournalTail {
   /** Up to `count` entries after `seq`; waits up to `blockMs` for the first. */
   after(seq: string, count: number, blockMs?: number): Promise<JournalEntry[]>;
+  /** All entries after `seq`, as far as there are any now. */
+  since(seq: string): AsyncGenerator<JournalEntry>;
   /** Entries of one message that have not been archived. Reads the whole tail, which the archiver keeps short. */
   of(id: MessageId): Promise<JournalEntry[]>;
   /** Removes entries up to and including `seq`. Only for whoever has archived them. */
@@ -41,17 +46,22 @@ export function journalTail(redis: Redis): JournalTail {
     const entries = (found as [string, [string, string[]][]][] | null)?.[0]?.[1] ?? [];
     return entries.map(([id, fields]) => decode(id, fields));
   };
+  async function* since(seq: string): AsyncGenerator<JournalEntry> {
+    for (let from = seq; ; ) {
+      const entries = await after(from, page);
+      yield* entries;
+      const last = entries.at(-1);
+      if (!last) return;
+      from = last.seq;
+    }
+  }
   return {
     after,
+    since,
     async of(id) {
       const mine: JournalEntry[] = [];
-      for (let seq = "0-0"; ; ) {
-        const page = await after(seq, 1_000);
-        mine.push(...page.filter((entry) => entry.message === id));
-        const last = page.at(-1);
-        if (!last) return mine;
-        seq = last.seq;
-      }
+      for await (const entry of since("0-0")) if (entry.message === id) mine.push(entry);
+      return mine;
     },
     async trim(seq) {
       const [ms, n] = seq.split("-").map(Number) as [number, number];

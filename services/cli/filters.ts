@@ -71,13 +71,3 @@ function time(text: string): number {
     "give a date (2026-08-01), a time (2026-08-01T14:00Z), or how long ago (90s, 15m, 2h, 3d).",
   );
 }
-
-export function wholeNumber(text: string): number {
-  if (!/^\d+$/.test(text)) throw new InvalidArgumentError("give a whole number.");
-  return Number(text);
-}
-
-export function positiveNumber(text: string): number {
-  if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError("give a whole number from 1.");
-  return Number(text);
-}

@@ -5,6 +5,7 @@ import type { MessageSummary } from "@millrace/mailstore";
 import { attachmentOf } from "@millrace/mime";
 import { bodyOf } from "@millrace/pipeline";
 import { type Command, InvalidArgumentError } from "commander";
+import { wholeNumber } from "./numbers.ts";
 import { type Live, parseId, type Reading, unknownMessage, withReading } from "./reading.ts";
 import {
   CommandError,
@@ -75,11 +76,6 @@ export function addMessagesCommand(program: Command): void {
     .action((id: string, index: number, options: { out?: string }) =>
       withReading((reading) => attachment(reading, parseId(id), index, options.out)),
     );
-}
-
-function wholeNumber(text: string): number {
-  if (!/^\d+$/.test(text)) throw new InvalidArgumentError("give a whole number.");
-  return Number(text);
 }
 
 function oneState(text: string): MessageState {

@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { loadConfig } from "@millrace/service";
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { createTransport } from "nodemailer";
+import { positiveNumber } from "./numbers.ts";
 import { CommandError, interactive, print, printable } from "./terminal.ts";
 
 interface SendOptions {
@@ -23,14 +24,9 @@ export function addSendCommand(program: Command): void {
     .option("--subject <text>", "subject of the test message", "Hello from millrace")
     .option("--text <text>", "its text", "This is a test message.")
     .option("--file <eml>", "send this file's octets instead (line ends become CRLF)")
-    .option("--count <n>", "how many times", positive, 1)
+    .option("--count <n>", "how many times", positiveNumber, 1)
     .option("--server <host:port>", "where to (default: SMTP_HOST and SMTP_PORT)")
     .action(send);
-}
-
-function positive(text: string): number {
-  if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError("give a whole number from 1.");
-  return Number(text);
 }
 
 async function send(options: SendOptions): Promise<void> {

@@ -1,6 +1,7 @@
 import { hostname, userInfo } from "node:os";
 import { createInterface } from "node:readline/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { compareSeq } from "@millrace/mail";
 import { openPipeline, type Pipeline } from "@millrace/pipeline";
 import { type Config, createLogger, failFastRedis, loadConfig } from "@millrace/service";
 import { CommandError } from "./terminal.ts";
@@ -44,7 +45,7 @@ const archivedWithin = 15_000;
 export async function journalArchived({ pipeline }: Working): Promise<void> {
   const newest = await pipeline.journal.last();
   const deadline = Date.now() + archivedWithin;
-  while (isBehind(pipeline.mailstore.cursor(), newest)) {
+  while (compareSeq(pipeline.mailstore.cursor(), newest) < 0) {
     if (Date.now() > deadline) {
       const entries = await pipeline.journal.length();
       throw new CommandError(
@@ -53,13 +54,6 @@ export async function journalArchived({ pipeline }: Working): Promise<void> {
     }
     await sleep(50);
   }
-}
-
-/** Whether a journal id comes before another one. */
-export function isBehind(seq: string, other: string): boolean {
-  const [aMs = 0, aN = 0] = seq.split("-").map(Number);
-  const [bMs = 0, bN = 0] = other.split("-").map(Number);
-  return aMs < bMs || (aMs === bMs && aN < bN);
 }
 
 /** Asks on a terminal; without one there is nobody to ask, and the answer is yes. */

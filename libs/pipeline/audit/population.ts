@@ -69,13 +69,10 @@ export async function arrivals(
   after: string,
 ): Promise<Set<MessageId>> {
   const ids = new Set<MessageId>();
-  for (let seq = after; ; ) {
-    const entries = await journal.after(seq, page);
-    for (const { event, message } of entries) if (event === "message.received") ids.add(message);
-    const last = entries.at(-1);
-    if (!last) return ids;
-    seq = last.seq;
+  for await (const { event, message } of journal.since(after)) {
+    if (event === "message.received") ids.add(message);
   }
+  return ids;
 }
 
 async function openMessages({ ledger }: Pick<Pipeline, "ledger">): Promise<Map<MessageId, number>> {

@@ -49,13 +49,8 @@ export async function judgeSuspects(
 /** Messages with entries in that part of the journal which has not reached the mail store. */
 async function messagesOnTheirWay({ journal, mailstore }: Pipeline): Promise<Set<MessageId>> {
   const ids = new Set<MessageId>();
-  for (let seq = mailstore.cursor(); ; ) {
-    const entries = await journal.after(seq, 10_000);
-    for (const { message } of entries) ids.add(message);
-    const last = entries.at(-1);
-    if (!last) return ids;
-    seq = last.seq;
-  }
+  for await (const { message } of journal.since(mailstore.cursor())) ids.add(message);
+  return ids;
 }
 
 async function judge(pipeline: Pipeline, id: MessageId, archiving: ReadonlySet<MessageId>): Promise<Verdict> {

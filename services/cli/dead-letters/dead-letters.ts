@@ -1,6 +1,7 @@
 import type { DeadLetter } from "@millrace/mailstore";
 import type { Command } from "commander";
-import { addFilters, describeFilters, type Filters, filtersOf, positiveNumber } from "../filters.ts";
+import { addFilters, describeFilters, type Filters, filtersOf } from "../filters.ts";
+import { positiveNumber } from "../numbers.ts";
 import { count } from "../progress.ts";
 import { type Reading, withReading } from "../reading.ts";
 import { CommandError, colour, print, printable, printJson, table } from "../terminal.ts";

@@ -1,6 +1,7 @@
 import { type ReplayCount, replay } from "@millrace/pipeline";
 import type { Command } from "commander";
-import { addFilters, filtersOf, positiveNumber, typedFilters } from "../filters.ts";
+import { addFilters, filtersOf, typedFilters } from "../filters.ts";
+import { positiveNumber } from "../numbers.ts";
 import { count, Progress } from "../progress.ts";
 import { CommandError, print, printJson, table } from "../terminal.ts";
 import { confirmed, journalArchived, type Working, whoami, withPipeline } from "../working.ts";
