@@ -18,3 +18,15 @@ export const durationSchema = z.unknown().transform((value, context): number => 
   context.issues.push({ code: "custom", message, input: value });
   return z.NEVER;
 });
+
+/**
+ * Milliseconds of a duration given in code: a number of them, or text as people write it.
+ * @throws TypeError when it is none, or not above 0
+ */
+export function milliseconds(duration: number | string): number {
+  const value = typeof duration === "number" ? duration : durationOf(duration);
+  if (value > 0 && Number.isFinite(value)) return value;
+  throw new TypeError(
+    `${JSON.stringify(duration)} is no duration: give milliseconds above 0, or a number with its unit, such as "30s" or "10m"`,
+  );
+}

@@ -15,9 +15,15 @@ export const envelopeSchema = z.object({
   helo: z.string(),
   /** "ESMTP", "ESMTPS", "SMTP" …: the `with` word of our Received field (RFC 3848). */
   protocol: z.string(),
-  tls: z.object({ version: z.string(), cipher: z.string() }).nullable(),
+  /**
+   * TLS of the client's connection; "unknown" where a proxy ended it and did not say. `clientName` is the common name
+   * in a certificate that the client showed to the proxy, and that the proxy has verified.
+   */
+  tls: z.object({ version: z.string(), cipher: z.string(), clientName: z.string().optional() }).nullable(),
   /** Name of the authenticated user, or null. */
   user: z.string().nullable(),
+  /** What policies have tagged the transaction with, in the order they did; absent when none has. */
+  tags: z.array(z.string()).optional(),
 });
 export type Envelope = z.infer<typeof envelopeSchema>;
 

@@ -39,15 +39,15 @@ function quotedPrintable(line: string): string {
   return out;
 }
 
-/** Text as encoded words (RFC 2047), as many as it takes, folded between them; at most about 300 characters of it. */
-export function encodedWord(text: string): string {
+/** Text as encoded words (RFC 2047), as many as it takes, folded between them; at most about `most` characters of it. */
+export function encodedWord(text: string, most = 300): string {
   const words: string[] = [];
   let piece = "";
   const end = () => {
     if (piece) words.push(`=?utf-8?B?${Buffer.from(piece, "utf8").toString("base64")}?=`);
     piece = "";
   };
-  for (const char of [...text.toWellFormed()].slice(0, 300)) {
+  for (const char of [...text.toWellFormed()].slice(0, most)) {
     if (Buffer.byteLength(piece + char) > 42) end();
     piece += char;
   }

@@ -18,7 +18,7 @@ export interface TargetRow {
   lastReply: string | null;
 }
 
-/** Stands for all targets of a message whose delivery died before they were known. */
+/** Stands for all targets of a message whose delivery died, or was held back, before they were known. */
 export const unknownTarget = "";
 
 const deliveryData = z.object({
@@ -67,15 +67,32 @@ const outcomes: ReadonlyMap<string, DeliveryState> = new Map([
   ["delivery.bounced", "bounced"],
 ]);
 
+/** What becomes of a message that is held back. */
+const decisions: ReadonlyMap<string, DeliveryState> = new Map([
+  ["message.quarantined", "quarantined"],
+  ["message.cleared", "pending"],
+  ["quarantine.released", "pending"],
+  ["quarantine.discarded", "discarded"],
+]);
+
+const decisionData = z.object({
+  by: z.string().catch(""),
+  reason: z.string().optional().catch(undefined),
+});
+
 /** Whether an entry can move a delivery. */
 export function concernsDelivery(entry: JournalEntry): boolean {
-  return outcomes.has(entry.event) || jobRecord(entry)?.worker === "deliver";
+  return outcomes.has(entry.event) || decisions.has(entry.event) || jobRecord(entry)?.worker === "deliver";
 }
 
 /** The worst of several states, as a person would call the whole: what is still tried comes first. */
 function together(states: Iterable<DeliveryState>): DeliveryState | undefined {
   const all = new Set(states);
-  return (["deferred", "pending", "failed", "bounced", "delivered"] as const).find((state) => all.has(state));
+  const order = [
+    ...(["deferred", "pending", "failed", "bounced", "delivered"] as const),
+    ...(["quarantined", "discarded"] as const),
+  ];
+  return order.find((state) => all.has(state));
 }
 
 /** State of a message in the store, from where its targets stand. */
@@ -91,6 +108,8 @@ export function messageState(targets: Iterable<DeliveryState>): MessageState {
 export function applyEntry(rows: Map<string, TargetRow>, entry: JournalEntry): Set<string> {
   const outcome = outcomes.get(entry.event);
   if (outcome) return applyOutcome(rows, entry, outcome);
+  const decision = decisions.get(entry.event);
+  if (decision) return applyDecision(rows, entry, decision);
   const job = jobRecord(entry);
   if (job?.worker !== "deliver") return new Set();
   if (entry.event === "job.dead") return applyDeath(rows, entry, job);
@@ -119,6 +138,23 @@ function applyOutcome(
   // Its targets are known now.
   if (rows.delete(unknownTarget)) touched.add(unknownTarget);
   return touched;
+}
+
+/** A message is held back, or no longer, as a whole. Where deliveries have begun, it is they that say how it stands. */
+function applyDecision(
+  rows: Map<string, TargetRow>,
+  entry: JournalEntry,
+  decision: DeliveryState,
+): Set<string> {
+  if ([...rows.keys()].some((target) => target !== unknownTarget)) return new Set();
+  if (decision === "pending" && !rows.has(unknownTarget)) return new Set();
+  const { by, reason } = decisionData.parse(entry.data);
+  const row = rows.get(unknownTarget) ?? newRow(rows, unknownTarget);
+  row.state = decision;
+  row.lastAt = entry.at;
+  if (decision === "quarantined") row.label = by;
+  row.lastReply = reason ?? row.lastReply;
+  return new Set([unknownTarget]);
 }
 
 function applyDeath(rows: Map<string, TargetRow>, entry: JournalEntry, job: JobRecord): Set<string> {

@@ -34,14 +34,17 @@ export interface StoreItem {
 
 /** Where one target of a message stands: a projection of the journal. */
 export interface DeliveryStatus {
-  /** Id of the target; "" for all of them when the delivery died before they were known. */
+  /** Id of the target; "" for all of them when the delivery died, or was held back, before they were known. */
   target: string;
   label: string;
   recipients: string[];
   /** Those recipients who have the message. */
   delivered: string[];
-  /** Of all its recipients together: deferred before pending, failed before bounced, bounced before delivered. */
-  state: "pending" | "deferred" | "delivered" | "failed" | "bounced";
+  /**
+   * Of all its recipients together: deferred before pending, failed before bounced, bounced before delivered.
+   * `quarantined` and `discarded` are of all targets, before they are known.
+   */
+  state: "pending" | "deferred" | "delivered" | "failed" | "bounced" | "quarantined" | "discarded";
   /** Number of the last attempt; a replay counts from 1 again. */
   attempts: number;
   /** ISO 8601 of the last attempt, null before the first. */

@@ -45,7 +45,7 @@ export interface KeptMessage {
   recipients: string[];
   /** Of its blob. */
   octets: number;
-  /** Delivered, bounced or failed. */
+  /** Delivered, bounced, failed, quarantined or discarded. */
   ended: boolean;
   hasDeadLetters: boolean;
 }

@@ -102,7 +102,7 @@ export class SqliteRemoval {
     const conditions = places.map(() => "place < ?").join(" AND ") || "true";
     return this.statements
       .get(
-        `SELECT place, id, received_at, recipients, blob_size, state IN ('delivered', 'bounced', 'failed') AS ended,
+        `SELECT place, id, received_at, recipients, blob_size, state IN ('delivered', 'bounced', 'failed', 'quarantined', 'discarded') AS ended,
            EXISTS (SELECT 1 FROM dead_letters WHERE message = messages.id) AS dead
          FROM messages WHERE ${conditions} ORDER BY place DESC LIMIT ?`,
       )

@@ -23,13 +23,29 @@ export function parseHeaderOnly(raw: Buffer, reason: string): ParsedMessage {
   return { ...emptyParsedMessage([]), ...header, defects: defects.list() };
 }
 
-function readHeader(octets: Buffer, defects: Defects): ParsedHeader {
-  const fields = fieldsOf(octets, defects);
-  const headers = fields.map(({ name, raw }) => ({
+/**
+ * The fields of a header in their order, each value unfolded and decoded, as far as they stand in the first 64 KiB.
+ * What is no field is left out. Never throws.
+ *
+ * @param raw the message, or its beginning
+ */
+export function readHeaderFields(raw: Buffer): { name: string; value: string }[] {
+  return decodedFields(raw.subarray(0, octetsRead), new Defects()).map(({ name, value }) => ({
+    name,
+    value,
+  }));
+}
+
+function decodedFields(octets: Buffer, defects: Defects): ParsedHeader["headers"] {
+  return fieldsOf(octets, defects).map(({ name, raw }) => ({
     name: storable(name),
     raw: storable(raw),
     value: storable(decodeWords(raw.replace(/\r?\n[ \t]*/g, " ").trim())),
   }));
+}
+
+function readHeader(octets: Buffer, defects: Defects): ParsedHeader {
+  const headers = decodedFields(octets, defects);
   const first = (name: string) => headers.find((field) => field.name.toLowerCase() === name);
   const value = (name: string) => first(name)?.value;
   const mailboxes = (name: string) => readMailboxes(first(name)?.raw ?? "");

@@ -1,9 +1,13 @@
-import type { Manifest } from "@millrace/mail";
+import { Readable } from "node:stream";
+import type { Manifest, ParsedMessage } from "@millrace/mail";
 import type { Logger } from "@millrace/service";
 import { type EventName, events } from "./events.ts";
 import { bodyOf, type Pipeline } from "./open-pipeline.ts";
-import { jobIdOf, type Unit, type UnitRef, unitName } from "./unit.ts";
-import type { WorkerContext, WorkerDefinition } from "./worker.ts";
+import type { Abortion } from "./run-handler.ts";
+import { jobIdOf, type Unit, type UnitRef } from "./unit.ts";
+import { attachmentMatches } from "./where.ts";
+import { Snooze, type WorkerDefinition } from "./worker.ts";
+import type { WorkerContext } from "./worker-context.ts";
 
 /** An event a handler has published; sent when its run is recorded. */
 export interface Emission {
@@ -20,20 +24,38 @@ export interface Run {
   kept: { emissions: Emission[]; data: Record<string, unknown> } | undefined;
 }
 
-interface Job {
+/** Where a message's octets and its parsed form come from. */
+export interface Body {
+  open(): Readable;
+  read(): Promise<Buffer>;
+  parsed(): Promise<ParsedMessage>;
+}
+
+export interface Job {
   ref: UnitRef;
   unit: Unit;
   manifest: Manifest;
   crashes: number;
-  signal: AbortSignal;
+  abortion: Pick<Abortion, "signal">;
+  /** What the worker's schema made of its configuration. */
+  config: unknown;
+  body: Body;
+  log: Logger;
+  once: WorkerContext["once"];
 }
 
-export function startRun(worker: WorkerDefinition, pipeline: Pipeline, job: Job): Run {
-  const { ref, unit, manifest } = job;
-  const body = bodyOf(pipeline, ref.message);
+/** The context of a run on a pipeline. */
+export function startRun(worker: WorkerDefinition, pipeline: Pipeline, job: Omit<Job, "body" | "log">): Run {
+  return makeRun(worker, { ...job, body: bodyOf(pipeline, job.ref.message), log: pipeline.log });
+}
+
+export function makeRun(worker: WorkerDefinition, job: Job): Run {
+  const { ref, unit, manifest, body } = job;
   const attempt = unit.attempts + 1;
   // Made when it is asked for: most runs have nothing to say.
   let log: Logger | undefined;
+  let parsed: Promise<ParsedMessage> | undefined;
+  const octetsOf = (index: number) => Readable.from(attachmentOctets(body, index), { objectMode: false });
   const run: Run = {
     emissions: [],
     kept: undefined,
@@ -41,31 +63,54 @@ export function startRun(worker: WorkerDefinition, pipeline: Pipeline, job: Job)
       message: ref.message,
       manifest,
       envelope: manifest.envelope,
-      parsed: () => body.parsed(),
-      raw: async () => body.open(),
-      read: () => body.read(),
-      attachment: async (index) => {
-        // Only who asks for attachments pays for the parser: the edge shares this library and never does.
-        const { attachmentOf } = await import("@millrace/mime");
-        return attachmentOf(body.open(), index);
+      config: job.config,
+      parsed() {
+        parsed ??= body.parsed().catch((error) => {
+          parsed = undefined;
+          throw error;
+        });
+        return parsed;
       },
+      raw: () => body.open(),
+      read: () => body.read(),
+      async attachments(...wanted) {
+        const { attachments } = await run.ctx.parsed();
+        return attachments
+          .filter((each) => wanted.length === 0 || attachmentMatches(wanted, each))
+          .map((each) => ({ ...each, stream: () => octetsOf(each.index) }));
+      },
+      attachment: (index) => ({ stream: () => octetsOf(index) }),
       emit(event, data, options) {
-        run.emissions.push(emission(worker, run.emissions, event, data, options?.key));
+        run.emissions.push(
+          emission(worker, run.emissions, event, data as Record<string, unknown>, options?.key),
+        );
+      },
+      once: job.once,
+      snooze(delay) {
+        throw new Snooze(delay);
       },
       progress(data) {
         run.kept = { emissions: [...run.emissions], data };
       },
       get log() {
-        log ??= pipeline.log.child({ message: ref.message, worker: worker.name, attempt });
+        log ??= job.log.child({ message: ref.message, worker: worker.name, attempt });
         return log;
       },
-      signal: job.signal,
+      get signal() {
+        return job.abortion.signal;
+      },
       attempt,
       crashes: job.crashes,
       idempotencyKey: jobIdOf(ref),
     },
   };
   return run;
+}
+
+async function* attachmentOctets(body: Body, index: number): AsyncGenerator<Buffer> {
+  // Only who asks for attachments pays for the parser: the edge shares this library and never does.
+  const { attachmentOf } = await import("@millrace/mime");
+  yield* await attachmentOf(body.open(), index);
 }
 
 function emission(
@@ -87,19 +132,4 @@ function emission(
     );
   }
   return { event, key, data: schema.parse(data) as Record<string, unknown> };
-}
-
-/** The units that events open: one for each subscriber of each. */
-export function unitsFor(
-  pipeline: Pick<Pipeline, "subscriptions">,
-  emissions: readonly Emission[],
-  at: number,
-): Map<string, Unit> {
-  const units = new Map<string, Unit>();
-  for (const { event, key, data } of emissions) {
-    for (const subscriber of pipeline.subscriptions.to(event)) {
-      units.set(unitName(subscriber, event, key), { v: 1, event, at, data, attempts: 0 });
-    }
-  }
-  return units;
 }

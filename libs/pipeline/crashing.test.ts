@@ -26,7 +26,7 @@ function start(): void {
 
 before(async () => {
   system = await startTestPipeline();
-  await system.pipeline.subscriptions.register("dying", ["message.stored"]);
+  await system.pipeline.subscriptions.register({ name: "dying", on: ["message.stored"] });
 });
 after(async () => {
   stopping = true;

@@ -1,4 +1,4 @@
-import { messageIdSchema } from "@millrace/mail";
+import { headerEditsSchema, messageIdSchema } from "@millrace/mail";
 import { z } from "zod";
 
 /** What a delivery event says of its target. */
@@ -25,8 +25,21 @@ export const events = {
   "message.parsed": z.object({ unparsed: z.boolean(), defects: z.array(z.string()) }),
   /** Raw and parsed message are durable in the mail store; the spool has let the body go. */
   "message.stored": z.object({}),
+  /**
+   * The message may be delivered, with these edits of its header: what `deliver` waits for where the configuration says
+   * `delivery: { after: "message.cleared" }`. One worker alone clears a message; those before it pass their edits on.
+   */
+  "message.cleared": z.object({ header: headerEditsSchema.optional() }),
+  /** The message is held back until somebody releases or discards it; released, it is delivered with these edits. */
+  "message.quarantined": z.object({
+    /** Who holds it back: a worker's name, or the scanner's behind it. */
+    by: z.string(),
+    reason: z.string(),
+    verdicts: z.record(z.string(), z.unknown()).optional(),
+    header: headerEditsSchema.optional(),
+  }),
   /** A message with several targets: one such event for each. */
-  "delivery.requested": z.object(delivery),
+  "delivery.requested": z.object({ ...delivery, header: headerEditsSchema.optional() }),
   "delivery.succeeded": z.object(attempted),
   "delivery.deferred": z.object({
     ...attempted,

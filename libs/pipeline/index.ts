@@ -1,40 +1,44 @@
-export { type AuditOptions, audit } from "./audit/audit.ts";
 export {
-  type AuditFinding,
-  type AuditProblem,
-  type AuditReport,
-  auditProblems,
-  type BlobCheck,
-} from "./audit/report.ts";
-export { type DiskReport, reportDisk } from "./disk-report.ts";
+  type Attachment,
+  type Envelope,
+  type FailureDetails,
+  type HeaderEdits,
+  headerEditsSchema,
+  joinedEdits,
+  type Manifest,
+  type MessageId,
+  type ParsedMessage,
+  PermanentFailure,
+  RetryAfter,
+  TemporaryFailure,
+} from "@millrace/mail";
+/** The very zod whose schemas `config`, `emits` and `defineEvent` take. */
+export { z } from "zod";
+export { accept, type Decision, decisionSchema, defer, reject, tag } from "./decision.ts";
+export { defineEvent, type EventDefinition } from "./event-definition.ts";
 export { type EventData, type EventName, events } from "./events.ts";
-export type { Intake, Unavailable } from "./intake.ts";
-export { type JournalTail, journalTail } from "./journal.ts";
-export { type Ledger, redisLedger } from "./ledger.ts";
-export { type LedgerReplay, type LeftRun, replayRuns } from "./ledger-replay.ts";
-export { type MemoryRoom, memoryRoom } from "./memory-room.ts";
-export { openIntake } from "./open-intake.ts";
-export { bodyOf, openPipeline, type Pipeline } from "./open-pipeline.ts";
-export { type PersonInFlight, personInFlight } from "./person-in-flight.ts";
-export { readPressure } from "./pressure.ts";
-export type { PressureSettings } from "./pressure-marks.ts";
-export { openQueues, type QueueCounts, type Queues } from "./queues.ts";
-export { startReconciler } from "./reconciler.ts";
-export { type RemovedInFlight, removeMessage, stillInFlight } from "./remove-message.ts";
-export { type ReplayCount, replay } from "./replay.ts";
-export { deadLetterItems, type ReplayItem, storedItems } from "./replay-items.ts";
-export { type RetentionOptions, type RetentionSummary, retain } from "./retention.ts";
-export { defaultRetry, type Progress, retryDelay } from "./retry.ts";
-export { type RunningWorker, startWorker } from "./start-worker.ts";
-export { type Submission, submitMessage } from "./submit-message.ts";
-export { openSubscriptions, type Subscription } from "./subscriptions.ts";
+export {
+  definePolicy,
+  type PolicyContext,
+  type PolicyDefinition,
+  type PolicyFallback,
+  type PolicyOptions,
+  type PolicyStage,
+  type PolicyTransaction,
+} from "./policy.ts";
+export type { EnvelopeWhere, Where } from "./where.ts";
 export {
   defineWorker,
-  type EmitSchemas,
-  type PipelineEvent,
   type RetryChoice,
   Snooze,
-  type WorkerContext,
   type WorkerDefinition,
   type WorkerOptions,
+  type WrittenRetry,
 } from "./worker.ts";
+export type {
+  AttachmentFile,
+  AttachmentSource,
+  EmitSchemas,
+  PipelineEvent,
+  WorkerContext,
+} from "./worker-context.ts";

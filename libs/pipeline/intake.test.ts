@@ -69,7 +69,7 @@ before(async () => {
   server = await startRedis();
   direct = patientRedis(server.url);
   const subscriptions = await openSubscriptions(direct);
-  await subscriptions.register("w", ["message.received"]);
+  await subscriptions.register({ name: "w", on: ["message.received"] });
   subscriptions.close();
   proxy = await startProxy(server.url);
   intake = await openIntake(proxy.url, log);

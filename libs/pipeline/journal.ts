@@ -1,5 +1,5 @@
 import type { MessageId } from "@millrace/mail";
-import { type JournalEntry, journalEntrySchema } from "@millrace/mail";
+import { compareSeq, type JournalEntry, journalEntrySchema } from "@millrace/mail";
 import { type Command, shards } from "@millrace/spool";
 import type { Redis } from "ioredis";
 import { ledgerKeys, shardKeys } from "./keys.ts";
@@ -19,6 +19,8 @@ export function journalCommand(id: MessageId, entry: NewEntry): Command {
 
 /** Entries read at once. */
 const page = 1_000;
+/** Milliseconds after its last sign of life for which entries are kept for a follower. */
+const followerGoneAfter = 10_000;
 
 /** The newest part of the journal, in Redis; the older part is in the mail store. */
 export interface JournalTail {
@@ -28,8 +30,18 @@ export interface JournalTail {
   since(seq: string): AsyncGenerator<JournalEntry>;
   /** Entries of one message that have not been archived. Reads the whole tail, which the archiver keeps short. */
   of(id: MessageId): Promise<JournalEntry[]>;
-  /** Removes entries up to and including `seq`. Only for whoever has archived them. */
+  /**
+   * Removes entries up to and including `seq`, save those a follower has not read yet. Only for whoever has archived
+   * them.
+   */
   trim(seq: string): Promise<void>;
+  /**
+   * Keeps the entries after `seq` for a follower that is to miss none, until it has read on or has not said so for ten
+   * seconds.
+   */
+  keepFor(follower: string, seq: string): Promise<void>;
+  /** A follower reads no more. */
+  release(follower: string): Promise<void>;
   /** Id of the newest entry there ever was, archived or not; "0-0" when there is none. */
   last(): Promise<string>;
   /** How many entries wait to be archived. */
@@ -38,7 +50,7 @@ export interface JournalTail {
 
 export function journalTail(redis: Redis): JournalTail {
   // One shard today. With more, each has a cursor of its own; the archive's cursor gets a shard beside it then.
-  const key = shardKeys(shards[0] as string).journal;
+  const { journal: key, followers } = shardKeys(shards[0] as string);
   const after = async (seq: string, count: number, blockMs?: number): Promise<JournalEntry[]> => {
     const found = blockMs
       ? await redis.xread("COUNT", count, "BLOCK", blockMs, "STREAMS", key, seq)
@@ -63,9 +75,20 @@ export function journalTail(redis: Redis): JournalTail {
       for await (const entry of since("0-0")) if (entry.message === id) mine.push(entry);
       return mine;
     },
-    async trim(seq) {
+    async trim(archived) {
+      let seq = archived;
+      for (const sign of await redis.hvals(followers)) {
+        const [at = "", read = ""] = sign.split(" ");
+        if (Date.now() - Number(at) < followerGoneAfter && compareSeq(read, seq) < 0) seq = read;
+      }
       const [ms, n] = seq.split("-").map(Number) as [number, number];
       await redis.xtrim(key, "MINID", `${ms}-${n + 1}`);
+    },
+    async keepFor(follower, seq) {
+      await redis.multi().hset(followers, follower, `${Date.now()} ${seq}`).pexpire(followers, 60_000).exec();
+    },
+    async release(follower) {
+      await redis.hdel(followers, follower);
     },
     async last() {
       if (!(await redis.exists(key))) return "0-0";

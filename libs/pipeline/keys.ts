@@ -5,7 +5,7 @@ import { shardOf, shards, spoolKeys } from "@millrace/spool";
 export function ledgerKeys(id: MessageId) {
   const shard = shardOf(id);
   const { manifest, chunks } = spoolKeys(id);
-  return { work: workKey(id), ...shardKeys(shard), manifest, chunks };
+  return { work: workKey(id), ...shardKeys(shard), manifest, chunks, effects: effectsKey(id) };
 }
 
 /** Hash of what is still to be done for a message: unit name -> JSON of the unit. */
@@ -19,12 +19,32 @@ export function shardKeys(shard: string) {
     open: `millrace:${shard}:open`,
     /** Stream of the journal's newest entries, until the store has archived them. */
     journal: `millrace:${shard}:journal`,
+    /** Hash of those who follow the journal: name -> "<milliseconds of its last sign> <seq it has read up to>". */
+    followers: `millrace:${shard}:journal:followers`,
   };
+}
+
+/**
+ * Hash of the effects that workers have begun or done for a message (`ctx.once`): `<worker>\n<key>` -> JSON. In the
+ * message's shard, and gone with its work.
+ */
+export function effectsKey(id: MessageId): string {
+  return `millrace:${shardOf(id)}:effects:${id}`;
+}
+
+/** Hash of the processes that run a worker: `<host>:<pid>:<number>` -> JSON of their last sign of life. */
+export function processesKey(worker: string): string {
+  return `millrace:processes:${worker}`;
 }
 
 /** Hash of where a replay of many messages stands. In the shard of the messages, to move on in one step with them. */
 export function replayRunKey(run: string): string {
   return `millrace:${shards[0]}:replay:${run}`;
+}
+
+/** What was last decided about a message that was held back: `<seq> <run>`. For as long as a command may act on an older view. */
+export function decisionKey(id: MessageId): string {
+  return `millrace:${shardOf(id)}:decision:${id}`;
 }
 
 /** Hash of worker name -> JSON of its subscription. */
@@ -35,6 +55,11 @@ export const reconcilerKey = "millrace:reconciler";
 /** BullMQ's prefix of a worker's queue: each queue has a hash tag of its own. */
 export function queuePrefix(worker: string): string {
   return `millrace:{${worker}}`;
+}
+
+/** Hash of the units that share a job with others: id of a unit's own job -> id of the group's. */
+export function groupedKey(worker: string): string {
+  return `${queuePrefix(worker)}:grouped`;
 }
 
 /** The key BullMQ keeps a job under. */
@@ -48,6 +73,8 @@ export function queueKeys(worker: string) {
   return {
     /** List of the ids of jobs that may be taken, the newest first. */
     wait: `${base}:wait`,
+    /** List of the ids of jobs that some process has in hand. */
+    active: `${base}:active`,
     /** Hash with a field `paused` while nobody is to take any. */
     meta: `${base}:meta`,
   };

@@ -18,13 +18,16 @@ export interface RunPosition {
 export interface ReplayedUnit {
   unit: Unit;
   entry: NewEntry;
+  /** What its worker had done of it: see `EffectLog`. None: its effects are run again. */
+  effects?: Readonly<Record<string, string>> | undefined;
 }
 
 /**
- * KEYS work open journal manifest run
- * ARGV id receivedAt manifest-json ordinal position {unit-name unit-json entry-json}
+ * KEYS work open journal manifest run effects
+ * ARGV id receivedAt manifest-json ordinal position {unit-name unit-json entry-json effects-json}
  *
- * A unit that is open is left as it is; a dead one is opened again. An ordinal the run has been past changes nothing:
+ * A unit that is open is left as it is; a dead one is opened again. The worker's effects are set to those given, unless
+ * other work of that worker is open, which goes by them. An ordinal the run has been past changes nothing:
  * the step may have been sent twice, and the work of the first may be done already.
  */
 const replayScript = `
@@ -33,9 +36,25 @@ if ARGV[4] ~= '' then
   redis.call('HSET', KEYS[5], 'ordinal', ARGV[4], 'position', ARGV[5])
 end
 local opened = {}
-for at = 6, #ARGV, 3 do
+local function workerOf(name) return string.sub(name, 1, string.find(name, '/', 1, true) - 1) end
+local function isBusy(worker)
+  local all = redis.call('HGETALL', KEYS[1])
+  for i = 1, #all, 2 do
+    if workerOf(all[i]) == worker and not cjson.decode(all[i + 1]).dead then return true end
+  end
+  return false
+end
+local function setEffects(worker, effects)
+  for _, field in ipairs(redis.call('HKEYS', KEYS[6])) do
+    if string.sub(field, 1, #worker + 1) == worker .. '\\n' then redis.call('HDEL', KEYS[6], field) end
+  end
+  for key, value in pairs(effects) do redis.call('HSET', KEYS[6], worker .. '\\n' .. key, value) end
+end
+for at = 6, #ARGV, 4 do
   local current = redis.call('HGET', KEYS[1], ARGV[at])
   if not current or cjson.decode(current).dead then
+    local worker = workerOf(ARGV[at])
+    if not isBusy(worker) then setEffects(worker, cjson.decode(ARGV[at + 3])) end
     redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1])
     redis.call('XADD', KEYS[3], '*', 'j', ARGV[at + 2])
     opened[#opened + 1] = ARGV[at]
@@ -48,7 +67,7 @@ end
 return opened`;
 
 /**
- * KEYS work open journal manifest chunks; ARGV id unit entry-json
+ * KEYS work open journal manifest chunks effects; ARGV id unit entry-json
  * Answers 0 when the unit is open: it was replayed meanwhile.
  */
 const discardScript = `
@@ -58,7 +77,7 @@ redis.call('HDEL', KEYS[1], ARGV[2])
 redis.call('XADD', KEYS[3], '*', 'j', ARGV[3])
 if redis.call('EXISTS', KEYS[5]) == 0 and redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('ZREM', KEYS[2], ARGV[1])
-  redis.call('DEL', KEYS[4])
+  redis.call('DEL', KEYS[4], KEYS[6])
 end
 return 1`;
 
@@ -84,20 +103,22 @@ export interface LedgerReplay {
 }
 
 export function ledgerReplay(redis: Redis): LedgerReplay {
-  redis.defineCommand("ledgerReplay", { numberOfKeys: 5, lua: replayScript });
-  redis.defineCommand("ledgerDiscard", { numberOfKeys: 5, lua: discardScript });
+  redis.defineCommand("ledgerReplay", { numberOfKeys: 6, lua: replayScript });
+  redis.defineCommand("ledgerDiscard", { numberOfKeys: 6, lua: discardScript });
   const scripted = redis as Redis & ReplayCommands;
   return {
     open(manifest, units, position) {
       const keys = ledgerKeys(manifest.id);
       return scripted.ledgerReplay(
         ...[keys.work, keys.open, keys.journal, keys.manifest, replayRunKey(position?.run ?? "none")],
+        keys.effects,
         ...[manifest.id, manifest.receivedAt, JSON.stringify(manifest)],
         ...[position?.ordinal ?? "", position?.position ?? ""],
-        ...[...units].flatMap(([name, { unit, entry }]) => [
+        ...[...units].flatMap(([name, { unit, entry, effects }]) => [
           name,
           JSON.stringify(unit),
           journalJson(manifest.id, entry),
+          JSON.stringify(effects ?? {}),
         ]),
       );
     },
@@ -105,7 +126,7 @@ export function ledgerReplay(redis: Redis): LedgerReplay {
     async discard({ message, unit }, entry) {
       const keys = ledgerKeys(message);
       const changed = await scripted.ledgerDiscard(
-        ...[keys.work, keys.open, keys.journal, keys.manifest, keys.chunks],
+        ...[keys.work, keys.open, keys.journal, keys.manifest, keys.chunks, keys.effects],
         ...[message, unit, journalJson(message, entry)],
       );
       return changed === 1;

@@ -17,30 +17,34 @@ export interface Settlement {
 }
 
 /**
- * KEYS work open journal manifest chunks
+ * KEYS work open journal manifest chunks effects
  * ARGV id unit outcome unit-json number-of-entries {entry-json} {unit-name unit-json}
  *
  * Nothing happens unless the unit is still open: a second run of the same job changes nothing.
  * A message ends here when no work is left and the spool has let its body go. A dead letter keeps its unit, marked,
  * while the body is in the spool: the body must not be taken for finished with.
+ *
+ * Answers 0 when nothing happened, else a list of the new units' names that were not open already.
  */
 const settleScript = `
-if redis.call('HEXISTS', KEYS[1], ARGV[2]) == 0 then return 0 end
-local entries = tonumber(ARGV[5])
-for at = 6, 5 + entries do redis.call('XADD', KEYS[3], '*', 'j', ARGV[at]) end
-for at = 6 + entries, #ARGV, 2 do redis.call('HSETNX', KEYS[1], ARGV[at], ARGV[at + 1]) end
 local spooled = redis.call('EXISTS', KEYS[5])
 if ARGV[3] == 'deferred' or (ARGV[3] == 'dead' and spooled == 1) then
+  if redis.call('HEXISTS', KEYS[1], ARGV[2]) == 0 then return 0 end
   redis.call('HSET', KEYS[1], ARGV[2], ARGV[4])
-else
-  redis.call('HDEL', KEYS[1], ARGV[2])
+elseif redis.call('HDEL', KEYS[1], ARGV[2]) == 0 then
+  return 0
+end
+local entries = tonumber(ARGV[5])
+for at = 6, 5 + entries do redis.call('XADD', KEYS[3], '*', 'j', ARGV[at]) end
+local opened = {}
+for at = 6 + entries, #ARGV, 2 do
+  if redis.call('HSETNX', KEYS[1], ARGV[at], ARGV[at + 1]) == 1 then opened[#opened + 1] = ARGV[at] end
 end
 if spooled == 0 and redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('ZREM', KEYS[2], ARGV[1])
-  redis.call('DEL', KEYS[4])
-  return 2
+  redis.call('DEL', KEYS[4], KEYS[6])
 end
-return 1`;
+return opened`;
 
 /** KEYS work; ARGV unit unit-json. Answers 0 when the unit is not there. */
 const noteScript = `
@@ -49,7 +53,7 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 return 1`;
 
 /**
- * KEYS work open manifest chunks; ARGV id
+ * KEYS work open manifest chunks effects; ARGV id
  * Checked in the step itself: between a look at the message and its end a replay may have opened work.
  */
 const closeScript = `
@@ -58,11 +62,11 @@ for _, unit in ipairs(redis.call('HVALS', KEYS[1])) do
   if not cjson.decode(unit).dead then return 0 end
 end
 redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('DEL', KEYS[1], KEYS[3])
+redis.call('DEL', KEYS[1], KEYS[3], KEYS[5])
 return 1`;
 
 interface LedgerCommands {
-  ledgerSettle(...args: (string | number)[]): Promise<number>;
+  ledgerSettle(...args: (string | number)[]): Promise<0 | string[]>;
   ledgerNote(...args: string[]): Promise<number>;
   ledgerClose(...args: string[]): Promise<number>;
 }
@@ -73,8 +77,12 @@ export interface Ledger {
   begin(ref: UnitRef): Promise<{ unit: Unit; manifest: Manifest } | undefined>;
   /** Writes a unit as it is now, if it is there. */
   note(ref: UnitRef, unit: Unit): Promise<void>;
-  /** Records the end of a run in one step. False when the unit had been settled before: then nothing was changed. */
-  settle(ref: UnitRef, settlement: Settlement): Promise<boolean>;
+  /**
+   * Records the end of a run in one step.
+   * @returns the names of the units it has opened, without those that were open already; undefined when the unit had been
+   * settled before: then nothing was changed
+   */
+  settle(ref: UnitRef, settlement: Settlement): Promise<readonly string[] | undefined>;
   /** All units of a message. */
   unitsOf(id: MessageId): Promise<Map<string, Unit>>;
   /** Number of messages that have not reached their end. */
@@ -88,9 +96,9 @@ export interface Ledger {
 }
 
 export function redisLedger(redis: Redis): Ledger {
-  redis.defineCommand("ledgerSettle", { numberOfKeys: 5, lua: settleScript });
+  redis.defineCommand("ledgerSettle", { numberOfKeys: 6, lua: settleScript });
   redis.defineCommand("ledgerNote", { numberOfKeys: 1, lua: noteScript });
-  redis.defineCommand("ledgerClose", { numberOfKeys: 4, lua: closeScript });
+  redis.defineCommand("ledgerClose", { numberOfKeys: 5, lua: closeScript });
   const scripted = redis as Redis & LedgerCommands;
   return {
     async begin({ message, unit }) {
@@ -114,12 +122,12 @@ export function redisLedger(redis: Redis): Ledger {
       const keys = ledgerKeys(message);
       const stored = next ? JSON.stringify(outcome === "dead" ? { ...next, dead: true } : next) : "";
       const result = await scripted.ledgerSettle(
-        ...[keys.work, keys.open, keys.journal, keys.manifest, keys.chunks],
+        ...[keys.work, keys.open, keys.journal, keys.manifest, keys.chunks, keys.effects],
         ...[message, unit, outcome, stored, journal.length],
         ...journal.map((entry) => journalJson(message, entry)),
         ...[...opens].flatMap(([name, each]) => [name, JSON.stringify(each)]),
       );
-      return result > 0;
+      return result === 0 ? undefined : result;
     },
 
     async unitsOf(id) {
@@ -157,7 +165,7 @@ export function redisLedger(redis: Redis): Ledger {
 
     async close(id) {
       const keys = ledgerKeys(id);
-      await scripted.ledgerClose(keys.work, keys.open, keys.manifest, keys.chunks, id);
+      await scripted.ledgerClose(keys.work, keys.open, keys.manifest, keys.chunks, keys.effects, id);
     },
   };
 }

@@ -7,9 +7,10 @@ import type { Intake } from "./intake.ts";
 import { openingCommands } from "./ledger.ts";
 import { watchPressure } from "./pressure.ts";
 import { defaultPressure, type PressureSettings } from "./pressure-marks.ts";
+import { firstUnits } from "./publish.ts";
 import { openQueues } from "./queues.ts";
 import { openSubscriptions } from "./subscriptions.ts";
-import { type Unit, unitName } from "./unit.ts";
+import type { Unit } from "./unit.ts";
 
 /** Milliseconds to wait for a lost connection before the second, last try at a commit. */
 const reconnectWithin = 2_000;
@@ -77,11 +78,12 @@ export async function openIntake(
 
   const commit = async (draft: Draft, manifest: Manifest, units: Map<string, Unit>): Promise<void> => {
     const { envelope, size } = manifest;
+    const { from, recipients, client, tags } = envelope;
     const commands = openingCommands(manifest, units, {
       at: manifest.receivedAt,
       event: "message.received",
       worker: "edge",
-      data: { from: envelope.from, recipients: envelope.recipients, client: envelope.client.ip, size },
+      data: { from, recipients, client: client.ip, size, ...(tags ? { tags } : {}) },
     });
     try {
       await draft.commit(manifest, commands);
@@ -134,14 +136,13 @@ export async function openIntake(
     },
 
     async accept(draft, manifest) {
-      const workers = subscriptions.to("message.received");
-      if (workers.length === 0) throw new Error("no worker has subscribed to message.received");
-      const unit: Unit = { v: 1, event: "message.received", at: manifest.receivedAt, data: {}, attempts: 0 };
-      const units = new Map(workers.map((worker) => [unitName(worker, "message.received"), unit]));
+      const units = firstUnits({ subscriptions }, manifest);
+      if (units.size === 0) throw new Error("no worker has subscribed to message.received");
       await commit(draft, manifest, units);
       // The message is accepted, whatever becomes of the wake-up: it is tried until it works, and what this process
       // does not live to do the reconciler does. Waiting here would only make the client wait for a round trip more.
-      for (const name of units.keys()) void queues.wake({ message: manifest.id, unit: name });
+      for (const [name, unit] of units)
+        void queues.wake({ message: manifest.id, unit: name }, { unit, manifest });
     },
 
     async close() {

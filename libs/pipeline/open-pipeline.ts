@@ -4,8 +4,10 @@ import type { MailStore } from "@millrace/mailstore";
 import { type Config, type Logger, patientRedis } from "@millrace/service";
 import { redisSpool, type Spool } from "@millrace/spool";
 import type { Redis } from "ioredis";
+import { type EffectLog, effectLog } from "./effects.ts";
 import { type JournalTail, journalTail } from "./journal.ts";
 import { type Ledger, redisLedger } from "./ledger.ts";
+import { type LedgerQuarantine, ledgerQuarantine } from "./ledger-quarantine.ts";
 import { type LedgerReplay, ledgerReplay } from "./ledger-replay.ts";
 import { openQueues, type Queues } from "./queues.ts";
 import { openSubscriptions, type Subscriptions } from "./subscriptions.ts";
@@ -17,8 +19,11 @@ export interface Pipeline {
   ledger: Ledger;
   /** The ways back into the ledger for jobs that have ended. */
   replays: LedgerReplay;
+  /** The ways out of the quarantine. */
+  quarantine: LedgerQuarantine;
   queues: Queues;
   subscriptions: Subscriptions;
+  effects: EffectLog;
   journal: JournalTail;
   /** The mail store, opened for reading. */
   mailstore: MailStore;
@@ -43,8 +48,10 @@ export async function openPipeline(
     spool: redisSpool(redis),
     ledger,
     replays: ledgerReplay(redis),
+    quarantine: ledgerQuarantine(redis),
     queues,
     subscriptions,
+    effects: effectLog(redis),
     journal: journalTail(redis),
     mailstore,
     log,
@@ -68,10 +75,13 @@ export function bodyOf(pipeline: Pick<Pipeline, "spool" | "mailstore">, id: Mess
       return mailstore.has(id) ? mailstore.read(id) : spool.read(id);
     },
     async parsed(): Promise<ParsedMessage> {
-      // The spool lets go only after the store has it, so asking the store last misses neither.
-      const parsed = mailstore.parsed(id) ?? (await spool.parsed(id)) ?? mailstore.parsed(id);
+      const parsed = await this.parsedIfAny();
       if (!parsed) throw new TemporaryFailure(`message ${id} is not parsed yet`, { code: "NOT_PARSED" });
       return parsed;
+    },
+    async parsedIfAny(): Promise<ParsedMessage | undefined> {
+      // The spool lets go only after the store has it, so asking the store last misses neither.
+      return mailstore.parsed(id) ?? (await spool.parsed(id)) ?? mailstore.parsed(id);
     },
   };
 }

@@ -16,13 +16,8 @@ import { openPipeline, type Pipeline } from "./open-pipeline.ts";
 import { reconcile } from "./reconciler.ts";
 import { type RunningWorker, startWorker } from "./start-worker.ts";
 import { jobIdOf } from "./unit.ts";
-import {
-  defineWorker,
-  type PipelineEvent,
-  Snooze,
-  type WorkerContext,
-  type WorkerOptions,
-} from "./worker.ts";
+import { defineWorker, type Emits, Snooze, type WorkerOptions } from "./worker.ts";
+import type { PipelineEvent } from "./worker-context.ts";
 
 const log = createLogger("test", "silent");
 const quick = { firstDelay: 10, maxDelay: 50, jitter: 0.5 };
@@ -62,7 +57,9 @@ function scenario(name: string, body: () => Promise<void>): void {
   });
 }
 
-async function start<const E extends string>(options: WorkerOptions<E>): Promise<RunningWorker> {
+async function start<const E extends string, const M extends Emits = Record<never, never>>(
+  options: WorkerOptions<E, z.ZodUndefined, M>,
+): Promise<RunningWorker> {
   const worker = await startWorker(defineWorker({ retry: quick, ...options }), pipeline, {
     finishWithin: 200,
     lockDuration: 2_000,
@@ -238,7 +235,8 @@ scenario("what a handler emits is checked, and a failed run publishes nothing", 
       ];
       for (const [event, data] of tries) {
         try {
-          ctx.emit(event, data);
+          // As a caller without types would.
+          (ctx.emit as (event: string, data: object) => void)(event, data);
         } catch (error) {
           errors.push((error as Error).message);
         }
@@ -264,7 +262,7 @@ scenario(
       name: uniqueName(),
       on: "message.received",
       emits: { note: z.object({ n: z.number() }) },
-      handle(event: PipelineEvent, ctx: WorkerContext) {
+      handle(event, ctx) {
         data.push(event.data);
         if (ctx.attempt === 2) return;
         ctx.emit("note", { n: 1 });
@@ -443,7 +441,7 @@ scenario("a job of a unit that is settled does nothing", async () => {
 
 scenario("a unit whose job got lost is given a new one", async () => {
   const name = uniqueName();
-  await pipeline.subscriptions.register(name, ["message.received"]);
+  await pipeline.subscriptions.register({ name, on: ["message.received"] });
   const id = await accept();
   const ref = { message: id, unit: `${name}/message.received` };
   await until(async () => (await pipeline.queues.withoutJob([ref])).length === 0);

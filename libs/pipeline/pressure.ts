@@ -110,10 +110,10 @@ export function watchPressure(redis: Redis, settings: PressureSettings, log: Log
   return {
     full() {
       const estimate = memory();
-      if (estimate && since.octets + since.messages > 0) {
-        const gauge = memoryGauge({ memory: estimate }, settings);
-        if (gauge.above) judge(gauge);
-      }
+      // Asked for each message: its words are for one that is refused.
+      const wrote = since.octets + since.messages > 0;
+      if (estimate && wrote && estimate.used >= marks.high * estimate.limit)
+        judge(memoryGauge({ memory: estimate }, settings));
       return passed.size > 0 ? [...passed.values()].map(({ says }) => says).join("; ") : undefined;
     },
     exhausted() {

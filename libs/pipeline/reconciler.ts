@@ -1,9 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { unitsFor } from "./context.ts";
 import { reconcilerKey } from "./keys.ts";
 import type { Pipeline } from "./open-pipeline.ts";
-import { jobDataSchema, type UnitRef } from "./unit.ts";
+import { firstUnits } from "./publish.ts";
+import { groupSweep } from "./sweep-groups.ts";
+import { jobDataSchema, type UnitRef, wakingsOf } from "./unit.ts";
 
 /** Milliseconds between two rounds, and how long a round may hold the lock. */
 const every = 5_000;
@@ -12,6 +13,10 @@ const lockFor = 30_000;
 const perRound = 5_000;
 /** Milliseconds a message is left alone after its acceptance: its jobs may still be on their way. */
 const settledAfter = 15_000;
+/** Rounds after which the entries of all groups are looked at. */
+const sweepEvery = 12;
+/** Milliseconds between two looks for a job before its unit is given another one. */
+const wakenWithin = 1_000;
 
 /**
  * Makes jobs follow the ledger: a unit without a job gets one, whatever lost it. One process does it at a time.
@@ -20,10 +25,15 @@ const settledAfter = 15_000;
 export function startReconciler(pipeline: Pipeline): () => Promise<void> {
   const controller = new AbortController();
   const loop = async () => {
+    const sweep = groupSweep(pipeline);
     let position = 0;
-    while (!controller.signal.aborted) {
+    for (let round = 1; !controller.signal.aborted; round++) {
+      const look = async () => {
+        if (round % sweepEvery === 0) await sweep();
+        return reconcile(pipeline, position);
+      };
       try {
-        position = await withLock(pipeline, () => reconcile(pipeline, position), position);
+        position = await withLock(pipeline, look, position);
       } catch (error) {
         if (!controller.signal.aborted) pipeline.log.warn({ err: error }, "reconciling failed, trying again");
       }
@@ -58,14 +68,22 @@ export async function reconcile(pipeline: Pipeline, position: number): Promise<n
       const parsed = jobDataSchema.safeParse(job.data);
       log.error({ worker, job: job.id, reason: job.failedReason }, "job found buried");
       await job.remove();
-      if (parsed.success) await wakeAll(pipeline, await stillOpen(pipeline, parsed.data), "buried");
+      if (!parsed.success) continue;
+      const open = await Promise.all(wakingsOf(parsed.data).map((ref) => stillOpen(pipeline, ref)));
+      await wakeAll(pipeline, open.flat(), "buried");
     }
   }
 
   const messages = await ledger.open(position, perRound);
   const settled = messages.filter(({ at }) => Date.now() - at >= settledAfter);
   const open = await Promise.all(settled.map(({ id }) => openUnits(pipeline, id)));
-  await wakeAll(pipeline, await queues.withoutJob(open.flat()), "lost");
+  const lost = await queues.withoutJob(open.flat());
+  if (lost.length > 0) {
+    // Whoever has just opened one of them is to have the time to wake it.
+    await sleep(wakenWithin, undefined, { ref: false });
+    const still = await Promise.all(lost.map((ref) => stillOpen(pipeline, ref)));
+    await wakeAll(pipeline, await queues.withoutJob(still.flat()), "lost");
+  }
   return messages.length < perRound ? 0 : position + messages.length;
 }
 
@@ -83,7 +101,9 @@ async function openUnits(pipeline: Pipeline, id: string): Promise<UnitRef[]> {
   if (units.size > 0) return [];
   // Its body is here and nobody has work for it: a subscriber was missing when an event was published.
   log.warn({ message: id }, "had no work left and is not stored, starting again");
-  const opens = unitsFor(pipeline, [{ event: "message.received", key: undefined, data: {} }], Date.now());
+  const manifest = await pipeline.spool.manifest(id);
+  if (!manifest) return [];
+  const opens = firstUnits(pipeline, manifest);
   await ledger.reopen(id, opens);
   return [...opens.keys()].map((unit) => ({ message: id, unit }));
 }

@@ -19,7 +19,7 @@ export interface RemovedInFlight {
 }
 
 /**
- * KEYS work open journal manifest chunks octets parsed spooled
+ * KEYS work open journal manifest chunks octets parsed spooled effects
  * ARGV id {seq of a journal entry}
  *
  * All at once, so that nobody meets half a message: a worker that asks for its unit finds it, or finds that it was
@@ -30,7 +30,7 @@ local body = redis.call('UNLINK', KEYS[5])
 redis.call('DEL', KEYS[6])
 local parsed = redis.call('DEL', KEYS[7])
 local units = redis.call('HKEYS', KEYS[1])
-redis.call('DEL', KEYS[1], KEYS[4])
+redis.call('DEL', KEYS[1], KEYS[4], KEYS[9])
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('ZREM', KEYS[8], ARGV[1])
 local entries = 0
@@ -47,12 +47,22 @@ export async function removeMessage(
   id: MessageId,
 ): Promise<RemovedInFlight> {
   const { redis, journal, queues } = pipeline;
-  redis.defineCommand("removeMessage", { numberOfKeys: 8, lua: removeScript });
+  redis.defineCommand("removeMessage", { numberOfKeys: 9, lua: removeScript });
   const seqs = (await journal.of(id)).map(({ seq }) => seq);
   const keys = ledgerKeys(id);
   const { octets, parsed, spooled } = spoolKeys(id);
   const [body, wasParsed, journalEntries, units] = await (redis as Redis & RemovalCommands).removeMessage(
-    ...[keys.work, keys.open, keys.journal, keys.manifest, keys.chunks, octets, parsed, spooled],
+    ...[
+      keys.work,
+      keys.open,
+      keys.journal,
+      keys.manifest,
+      keys.chunks,
+      octets,
+      parsed,
+      spooled,
+      keys.effects,
+    ],
     id,
     ...seqs,
   );

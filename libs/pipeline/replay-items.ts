@@ -2,10 +2,12 @@ import { type JournalEntry, type Manifest, type MessageId, type Routing, targets
 import type { DeadLetter, DeadLetterQuery, MailStore, MessageQuery } from "@millrace/mailstore";
 import type { Spool } from "@millrace/spool";
 import { z } from "zod";
+import { clearanceOf } from "./clearance.ts";
 import { type EventName, events } from "./events.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Subscription } from "./subscriptions.ts";
 import { type Unit, unitName, workerOf } from "./unit.ts";
+import { isWanted, needsParsed } from "./where.ts";
 
 /** A unit of work to be opened again. */
 export interface ReplayUnit {
@@ -15,6 +17,8 @@ export interface ReplayUnit {
   job: string;
   /** Id of the target, for deliveries. */
   target?: string | undefined;
+  /** What the worker had done of it, as the dead letter kept it. */
+  effects?: Readonly<Record<string, string>> | undefined;
 }
 
 /** One message of a replay, and what of it is to be run again. */
@@ -44,6 +48,7 @@ const deadWork = z.object({
   event: z.string(),
   at: z.number(),
   data: z.record(z.string(), z.unknown()),
+  effects: z.record(z.string(), z.string()).optional(),
 });
 
 /** The dead letters of a query, oldest first, behind the number `after` and up to `newest`. */
@@ -70,7 +75,7 @@ export async function* deadLetterItems(
 export async function* storedItems(
   source: ReplaySource,
   query: MessageQuery,
-  worker: Pick<Subscription, "worker" | "events">,
+  worker: Pick<Subscription, "worker" | "events" | "where">,
   force: boolean,
   after: string | undefined,
 ): AsyncGenerator<ReplayItem> {
@@ -80,17 +85,34 @@ export async function* storedItems(
       last = position;
       const manifest = source.mailstore.manifest(id);
       if (!manifest) continue;
-      const units =
-        worker.worker === deliver
-          ? await deliveryUnits(source, manifest, manifest.envelope.recipients, {
-              force,
-              target: query.target,
-            })
-          : eventUnits(source, manifest, worker);
+      const units = wants(source, worker, manifest)
+        ? await storedUnits(source, manifest, worker, query.target, force)
+        : new Map();
       yield { manifest, position, units };
     }
     if (selected.length < page) return;
   }
+}
+
+async function storedUnits(
+  source: ReplaySource,
+  manifest: Manifest,
+  worker: Pick<Subscription, "worker" | "events">,
+  target: string | undefined,
+  force: boolean,
+): Promise<ReplayItem["units"]> {
+  if (worker.worker !== deliver) return eventUnits(source, manifest, worker);
+  return deliveryUnits(source, manifest, manifest.envelope.recipients, { force, target });
+}
+
+/** A worker gets by replay what it would have got when the message came. */
+function wants(
+  { mailstore }: ReplaySource,
+  { where }: Pick<Subscription, "where">,
+  manifest: Manifest,
+): boolean {
+  if (where === undefined) return true;
+  return isWanted(where, manifest, needsParsed(where) ? mailstore.parsed(manifest.id) : undefined) === true;
 }
 
 /** The unit that became a dead letter, as it was at its end. */
@@ -111,14 +133,16 @@ async function deadUnits(
       return deliveryUnits(source, manifest, letter.recipients ?? [], { force: false, job });
     }
   }
-  const { event, data } = work.data;
+  const { event, data, effects } = work.data;
   const unit: Unit = { v: 1, event, at: Date.now(), data, attempts: 0 };
-  return new Map([[job, { unit, worker, job, target: target ?? undefined }]]);
+  return new Map([[job, { unit, worker, job, target: target ?? undefined, effects }]]);
 }
 
 /**
  * One unit for each target that the routes of today have for these recipients, without those recipients that have
- * the message from that target, unless forced, and without targets that are being tried at this time.
+ * the message from that target, unless forced, and without targets that are being tried at this time. They carry the
+ * edits of the header that the message was cleared with. None for a message that is held back, nor for one that was
+ * never cleared where the configuration asks for that.
  */
 export async function deliveryUnits(
   { mailstore, ledger, routing }: Pick<ReplaySource, "mailstore" | "ledger" | "routing">,
@@ -126,6 +150,10 @@ export async function deliveryUnits(
   recipients: readonly string[],
   options: { force: boolean; target?: string | undefined; job?: string },
 ): Promise<ReplayItem["units"]> {
+  const state = mailstore.summary(id)?.state;
+  if (state === "quarantined" || state === "discarded") return new Map();
+  const { cleared, header } = clearanceOf(mailstore.journal(id));
+  if (routing.delivery?.after === "message.cleared" && !cleared) return new Map();
   const underWay = await targetsUnderWay(ledger, id);
   const done = mailstore.deliveries(id);
   const units = new Map<string, ReplayUnit>();
@@ -138,7 +166,7 @@ export async function deliveryUnits(
       ? target.recipients
       : target.recipients.filter((recipient) => before?.delivered.includes(recipient) !== true);
     if (open.length === 0) continue;
-    const data = { target: target.id, label: target.label, recipients: open };
+    const data = { target: target.id, label: target.label, recipients: open, ...(header ? { header } : {}) };
     const name = unitName(deliver, "delivery.requested", target.id);
     const unit: Unit = { v: 1, event: "delivery.requested", at: Date.now(), data, attempts: 0 };
     units.set(name, { unit, worker: deliver, job: options.job ?? name, target: target.id });

@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { MessageId } from "@millrace/mail";
 import type { Ledger } from "./ledger.ts";
 import type { LedgerReplay, ReplayedUnit } from "./ledger-replay.ts";
 import type { Queues } from "./queues.ts";
@@ -67,13 +66,20 @@ export async function replay(
   };
   const run = async (item: ReplayItem): Promise<void> => {
     const position = { run: options.run, ordinal: ++ordinal, position: item.position };
-    const opened = await pipeline.replays.open(item.manifest, recorded(item, options), position);
+    const { manifest } = item;
+    const units = recorded(item, options);
+    const opened = await pipeline.replays.open(manifest, units, position);
     count.seen++;
     if (opened.length > 0) count.replayed++;
     else count.skipped++;
-    for (const unit of opened) await wake(item.manifest.id, unit);
+    for (const name of opened) {
+      const replayed = units.get(name);
+      await pipeline.queues.wake(
+        { message: manifest.id, unit: name },
+        replayed && { unit: replayed.unit, manifest },
+      );
+    }
   };
-  const wake = (message: MessageId, unit: string) => pipeline.queues.wake({ message, unit });
 
   while (!count.finished && !options.signal.aborted) {
     const left = (options.limit ?? Number.POSITIVE_INFINITY) - count.seen;
@@ -110,9 +116,9 @@ class Pace {
 function recorded(item: ReplayItem, { run, by }: ReplayOptions): Map<string, ReplayedUnit> {
   const at = Date.now();
   return new Map(
-    [...item.units].map(([name, { unit, worker, job, target }]) => {
+    [...item.units].map(([name, { unit, worker, job, target, effects }]) => {
       const data = { job, worker, ...(target === undefined ? {} : { target }), replay: run, by };
-      return [name, { unit, entry: { at, event: "job.replayed", worker: "replay", data } }];
+      return [name, { unit, effects, entry: { at, event: "job.replayed", worker: "replay", data } }];
     }),
   );
 }

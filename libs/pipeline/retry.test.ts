@@ -19,6 +19,11 @@ test("giveUpAfter ends a growing policy: the last attempt is made when the time 
   assert.equal(next(6 * day), undefined);
 });
 
+test("time alone ends none before its third failure: a clock may have jumped", () => {
+  const next = (attempts: number) => retryDelay(smtp, { attempts, age: 42 * day }, 0);
+  assert.deepEqual([1, 2, 3].map(next), [10_000, 20_000, undefined]);
+});
+
 test("attempts ends a growing policy, whatever the time", () => {
   const policy = { firstDelay: 10, maxDelay: 20, jitter: 0, attempts: 2 };
   assert.equal(retryDelay(policy, { attempts: 1, age: day }, 0), 10);

@@ -24,6 +24,12 @@ export interface Progress {
 }
 
 /**
+ * Failures before which time alone is no reason to give up: after a clock that jumped, or a week without power, the first
+ * one that happens to fail would otherwise be the last.
+ */
+const fewestAttempts = 3;
+
+/**
  * Milliseconds to wait before the next attempt, or undefined when there is none.
  *
  * A list ends with its last delay, a growing policy after `attempts` or `giveUpAfter`, whichever comes first; the
@@ -46,9 +52,11 @@ export function retryDelay(
     return delay === undefined ? undefined : Math.max(jittered(delay, policy.jitter, random), wanted);
   }
   const left = (policy.giveUpAfter ?? Number.POSITIVE_INFINITY) - age;
-  if (left <= 0 || attempts >= (policy.attempts ?? Number.POSITIVE_INFINITY)) return undefined;
+  if (attempts >= (policy.attempts ?? Number.POSITIVE_INFINITY)) return undefined;
+  if (left <= 0 && attempts >= fewestAttempts) return undefined;
   const full = Math.min(policy.firstDelay * 2 ** (attempts - 1), policy.maxDelay);
-  return Math.max(Math.min(jittered(full, policy.jitter, random), left), wanted);
+  const delay = jittered(full, policy.jitter, random);
+  return Math.max(left > 0 ? Math.min(delay, left) : delay, wanted);
 }
 
 function jittered(delay: number, jitter: number, random: number): number {

@@ -1,12 +1,17 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Processor, Worker } from "bullmq";
 import { watchedWorker } from "./idle-watch.ts";
-import { giveUpWithin, jobProcessor } from "./job-processor.ts";
+import { processName } from "./in-hand.ts";
+import { jobProcessor } from "./job-processor.ts";
+import { jobTaker } from "./job-taker.ts";
 import { queuePrefix } from "./keys.ts";
 import type { Pipeline } from "./open-pipeline.ts";
 import { restWhileFull } from "./rest-while-full.ts";
+import { giveUpWithin } from "./run-handler.ts";
+import { fingerprint, type Registration } from "./subscriptions.ts";
 import type { JobData } from "./unit.ts";
 import type { WorkerDefinition } from "./worker.ts";
+import { announceProcess } from "./worker-processes.ts";
 
 /** Durations of a worker's life, in milliseconds. */
 export interface WorkerTiming {
@@ -26,45 +31,70 @@ const defaultTiming: WorkerTiming = {
   finishWithin: 10_000,
   idleAfter: 20_000,
 };
+
 export interface RunningWorker {
   /** Takes no more jobs, lets those under way finish, hands back those that do not. */
   stop(): Promise<void>;
 }
 
-/** Registers the worker's subscription and handles its jobs until it is stopped. */
+/** What BullMQ is told of every worker. */
+export function workerOptions({
+  lockDuration = defaultTiming.lockDuration,
+  stalledInterval = defaultTiming.stalledInterval,
+}: Partial<WorkerTiming>) {
+  return {
+    lockDuration,
+    stalledInterval,
+    // BullMQ must never bury a job by itself: how often is too often is `maxCrashes`, and the burial is ours.
+    maxStalledCount: 1_000_000,
+    removeOnComplete: { count: 0 },
+    drainDelay: 5,
+    runRetryDelay: 1_000,
+  };
+}
+
+/**
+ * Registers the worker's subscription and handles its jobs until it is stopped.
+ * @param config what the worker's schema made of its configuration
+ */
 export async function startWorker(
   worker: WorkerDefinition,
   pipeline: Pipeline,
   timing: Partial<WorkerTiming> = {},
+  config?: unknown,
 ): Promise<RunningWorker> {
   const { lockDuration, stalledInterval, finishWithin, idleAfter } = { ...defaultTiming, ...timing };
-  const { log } = pipeline;
+  const { log, redis } = pipeline;
   const stopping = new AbortController();
-  await pipeline.subscriptions.register(worker.name, worker.on);
+  tell(worker, await pipeline.subscriptions.register(worker), log);
+  const { version, concurrency } = worker;
+  const claim = fingerprint({ events: [...worker.on], where: worker.where });
+  const announced = await announceProcess(redis, worker.name, { version, fingerprint: claim, concurrency });
 
-  const open = (processor: Processor<JobData>) => {
-    const bull = new Worker<JobData>(worker.name, processor, {
+  const open = (handle: Processor<JobData>) => {
+    const bull = new Worker<JobData>(worker.name, handle, {
+      name: processName(),
       connection: pipeline.redis,
       prefix: queuePrefix(worker.name),
       concurrency: worker.concurrency,
-      lockDuration,
-      stalledInterval,
-      // BullMQ must never bury a job by itself: how often is too often is `maxCrashes`, and the burial is ours.
-      maxStalledCount: 1_000_000,
-      removeOnComplete: { count: 0 },
-      drainDelay: 5,
-      runRetryDelay: 1_000,
+      ...workerOptions({ lockDuration, stalledInterval }),
     });
     bull.on("error", (error) => log.warn({ worker: worker.name, err: error }, "queue trouble"));
     restWhileFull(bull, log);
     return bull;
   };
-  const processJob = jobProcessor(worker, pipeline, stopping.signal);
-  const bull = watchedWorker(worker, pipeline, processJob, open, idleAfter);
+  const processor = jobProcessor(worker, pipeline, {
+    config,
+    stopping: stopping.signal,
+    count: (end) => announced.count(end),
+  });
+  const take = jobTaker(worker, pipeline, processor, stopping.signal);
+  const bull = watchedWorker(worker, pipeline, take, open, idleAfter);
 
   return {
     async stop() {
-      const closed = bull.close();
+      void announced.stop();
+      const closed = bull.close().then(() => processor.recorded());
       const finished = Promise.race([closed.then(() => true), sleep(finishWithin, false, { ref: false })]);
       if (await finished) return;
       stopping.abort();
@@ -76,4 +106,17 @@ export async function startWorker(
       if (!(await handedBack)) await bull.close(true).catch(() => {});
     },
   };
+}
+
+function tell(
+  { name, version }: WorkerDefinition,
+  { outcome, changes }: Registration,
+  log: Pipeline["log"],
+): void {
+  const about = { worker: name, ...(version === undefined ? {} : { version }), changes };
+  if (outcome === "new") log.info({ worker: name }, "subscription registered");
+  if (outcome === "changed") log.info(about, "subscription changed");
+  if (outcome === "kept") {
+    log.warn(about, "a newer version of this worker is running, its subscription stands; this one's differs");
+  }
 }

@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import { type Envelope, localProtocol, type Manifest, type MessageId } from "@millrace/mail";
 import { openingCommands } from "./ledger.ts";
 import type { Pipeline } from "./open-pipeline.ts";
-import { type Unit, unitName } from "./unit.ts";
+import { firstUnits } from "./publish.ts";
 
 /** A message that we make ourselves. */
 export interface Submission {
@@ -23,16 +23,14 @@ export interface Submission {
  * or long since stored.
  */
 export async function submitMessage(pipeline: Pipeline, submission: Submission): Promise<void> {
-  const { spool, mailstore, subscriptions, queues } = pipeline;
+  const { spool, mailstore, queues } = pipeline;
   const { id, octets, worker } = submission;
   if ((await spool.manifest(id)) || mailstore.has(id)) return;
-  const workers = subscriptions.to("message.received");
-  if (workers.length === 0) throw new Error("no worker has subscribed to message.received");
-
   const manifest = manifestOf(submission);
   const { envelope, receivedAt, size } = manifest;
-  const unit: Unit = { v: 1, event: "message.received", at: receivedAt, data: {}, attempts: 0 };
-  const units = new Map(workers.map((name) => [unitName(name, "message.received"), unit]));
+  const units = firstUnits(pipeline, manifest);
+  if (units.size === 0) throw new Error("no worker has subscribed to message.received");
+
   const entry = {
     at: receivedAt,
     event: "message.received",
@@ -44,7 +42,8 @@ export async function submitMessage(pipeline: Pipeline, submission: Submission):
   const draft = spool.draft(id);
   await draft.write(octets);
   await draft.commit(manifest, openingCommands(manifest, units, entry));
-  for (const name of units.keys()) void queues.wake({ message: id, unit: name });
+  // Whether it was this call that has opened them is not known: another may have submitted the same.
+  for (const unit of units.keys()) void queues.wake({ message: id, unit });
 }
 
 function manifestOf({ id, envelope, hostname, octets }: Submission): Manifest {

@@ -38,9 +38,37 @@ test("a wrong value is named with its key, itself and what is allowed; all of th
   assert.match(problems.join("\n"), /LOG_LEVEL="loud".*one of trace/);
 });
 
-test("AUTH cannot be switched on by a name this version does not honour", async () => {
-  assert.match((await problemsOf({ SMTP_ENABLE_AUTH: "true" }, folder())).join(), /no AUTH/);
+test("whoever is exempt from limits is an address or a network", async () => {
+  assert.deepEqual(await problemsOf({ SMTP_LIMIT_EXEMPT: "10.0.0.0/8, 2001:db8::1" }, folder()), []);
+  assert.match(
+    (await problemsOf({ SMTP_LIMIT_EXEMPT: "10.0.0.0/8,relay.example.com" }, folder())).join("\n"),
+    /^SMTP_LIMIT_EXEMPT=relay\.example\.com is not allowed: give addresses and networks/,
+  );
+});
+
+test("AUTH is refused where no session could ever be secure", async () => {
+  const SMTP_ENABLE_AUTH = "true";
+  assert.match(
+    (await problemsOf({ SMTP_ENABLE_AUTH }, folder())).join(),
+    /SMTP_ENABLE_AUTH=true.*SMTP_TLS_MODE/,
+  );
   assert.deepEqual(await problemsOf({ SMTP_ENABLE_AUTH: "false" }, folder()), []);
+  assert.deepEqual(await problemsOf({ SMTP_ENABLE_AUTH, SMTP_TLS_MODE: "proxy" }, folder()), []);
+  assert.deepEqual(await problemsOf({ SMTP_ENABLE_AUTH, SMTP_PROXY_PROTOCOL_FROM: "::1" }, folder()), []);
+});
+
+test("auth names a file, from the configuration's folder, or an address; its secret is not printed", async () => {
+  const root = folder();
+  const write = (auth: unknown) =>
+    writeFileSync(join(root, "millrace.config.json"), JSON.stringify({ auth }));
+  write({ file: "./users" });
+  assert.deepEqual((await loadConfig({}, root)).auth, { file: join(root, "users") });
+  write({ http: "https://u:pw1@auth.test/", secret: "s3cret", timeout: "2s" });
+  const config = await loadConfig({}, root);
+  assert.deepEqual(config.auth, { http: "https://u:pw1@auth.test/", secret: "s3cret", timeout: 2_000 });
+  assert.doesNotMatch(JSON.stringify(printableConfig(config)), /s3cret|pw1/);
+  write({ ldap: "x" });
+  assert.match((await problemsOf({}, root)).join(), /auth = .*: auth is \{ file:/);
 });
 
 test("TLS without a certificate is refused: there is no default key", async () => {
@@ -82,4 +110,39 @@ test("what is wrong in the file is named by its path and value", async () => {
     (await problemsOf({ MILLRACE_CONFIG: "gone.yaml" }, root)).join(),
     /gone.yaml: there is no such file/,
   );
+});
+
+test("policies are files or HTTP services, each with a time box; secrets are not printed", async () => {
+  const root = folder();
+  const policies = [
+    { file: "./a.ts", options: { senders: ["x"] }, timeout: "2s", onError: "accept" },
+    { http: "https://u:pw@policy.test/", on: "rcpt", timeout: 250, cache: "60s", secret: "s3cret" },
+  ];
+  writeFileSync(join(root, "millrace.config.json"), JSON.stringify({ policies }));
+  const config = await loadConfig({}, root);
+  assert.deepEqual(config.policies, [
+    { file: `${root}/a.ts`, options: { senders: ["x"] }, timeout: 2_000, onError: "accept" },
+    { http: "https://u:pw@policy.test/", on: ["rcpt"], timeout: 250, cache: 60_000, secret: "s3cret" },
+  ]);
+  const printed = JSON.stringify(printableConfig(config));
+  for (const secret of ["s3cret", "pw@"]) assert.ok(!printed.includes(secret), secret);
+});
+
+test("what is wrong with a policy is named by its key", async () => {
+  const cases: [unknown, RegExp][] = [
+    [{ file: "./a.ts", tiemout: 5 }, /policies\[0\] = .*"tiemout"/],
+    [{ http: "https://policy.test/", on: ["rcpt"], options: {} }, /policies\[0\] = .*"options"/],
+    [{ file: "./a.ts", onError: "reject" }, /policies\[0\]\.onError = "reject": .*"defer"\|"accept"/],
+    [{ file: "./a.ts", timeout: "2m" }, /policies\[0\]\.timeout = "2m": .*a minute at most/],
+    [{ file: "./a.ts", timeout: 0 }, /policies\[0\]\.timeout = 0: a duration/],
+    [{ http: "https://policy.test/", on: ["helo"] }, /policies\[0\]\.on\[0\] = "helo"/],
+    [{ http: "ftp://policy.test/", on: "mail" }, /policies\[0\]\.http/],
+    [{ http: "https://policy.test/" }, /policies\[0\]\.on/],
+    [{ url: "https://policy.test/" }, /policies\[0\] = .*a policy is \{ file/],
+  ];
+  for (const [policy, problem] of cases) {
+    const root = folder();
+    writeFileSync(join(root, "millrace.config.json"), JSON.stringify({ policies: [policy] }));
+    assert.match((await problemsOf({}, root)).join("\n"), problem);
+  }
 });

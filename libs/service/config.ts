@@ -2,9 +2,37 @@ import { existsSync, readFileSync } from "node:fs";
 import { hostname as machineName } from "node:os";
 import { extname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type Route, routeSchema, type TargetConfig, targetSchema } from "@millrace/mail";
+import {
+  type Delivery,
+  deliverySchema,
+  type Route,
+  routeSchema,
+  type TargetConfig,
+  targetSchema,
+} from "@millrace/mail";
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
+import { type AuthConfig, authSchema } from "./auth-config.ts";
+import { cidrProblems } from "./cidr.ts";
+import {
+  type Listener,
+  listenerOfSettings,
+  listenerSchema,
+  listenersOf,
+  maybeSecure,
+  type PortInUse,
+  portProblems,
+  shifted,
+  tlsModeOf,
+} from "./listeners.ts";
+import {
+  type LocalProxy,
+  listenersOfProxy,
+  localProxyOf,
+  localProxyProblems,
+  withProxyDefaults,
+} from "./local-proxy.ts";
+import { type PolicyConfig, policySchema } from "./policy-config.ts";
 import { type SettingName, type Settings, settings } from "./settings.ts";
 
 /** The structured half of the configuration: what stands in `millrace.config.{ts,yaml,json}`. */
@@ -13,8 +41,16 @@ export const configFileSchema = z.strictObject({
   hostname: z.string().min(1).optional(),
   routes: z.array(routeSchema).min(1).optional(),
   relay: targetSchema.optional(),
+  /** What the edge listens on. Without it, one address: that of SMTP_HOST, SMTP_PORT and their neighbours. */
+  listeners: z.array(listenerSchema).min(1).optional(),
+  /** When mail may be delivered. */
+  delivery: deliverySchema.optional(),
   /** Configuration of workers of your own, under each worker's name. */
   workers: z.record(z.string(), z.unknown()).optional(),
+  /** Who is asked about each transaction, in this order. */
+  policies: z.array(policySchema).optional(),
+  /** Who knows the users, and their passwords. Without it, those in Redis. */
+  auth: authSchema.optional(),
 });
 export type ConfigFile = z.input<typeof configFileSchema>;
 
@@ -22,9 +58,20 @@ export type ConfigFile = z.input<typeof configFileSchema>;
 export interface Config {
   settings: Settings;
   hostname: string;
+  /** What an edge listens on, with the ports of the one that EDGE_NUMBER says. */
+  listeners: Listener[];
+  /** Where it tells how it is; undefined when nowhere. */
+  health: { host: string; port: number } | undefined;
+  /** The proxy that `millrace up` runs before the edges; its listeners are among those above. */
+  proxy: LocalProxy | undefined;
   routes: Route[];
   relay: TargetConfig | undefined;
+  delivery: Delivery;
   workers: Record<string, unknown>;
+  /** With absolute files. */
+  policies: PolicyConfig[];
+  /** Who knows the users; undefined for those in Redis. With an absolute file. */
+  auth: AuthConfig | undefined;
   /** The configuration file that was read; undefined when there is none. */
   file: string | undefined;
   /** Folder relative paths start from. */
@@ -32,8 +79,6 @@ export interface Config {
   /** Absolute folders under MILLRACE_DATA_DIR. */
   paths: { data: string; redis: string; mail: string; maildir: string };
   redisUrl: string;
-  /** PATH: where a `redis-server` is looked for. */
-  searchPath: string;
   /** Whether the Redis is one that `millrace up` runs itself. */
   redisIsOurs: boolean;
 }
@@ -49,16 +94,14 @@ export class ConfigError extends Error {
   }
 }
 
+const dataFolder = settings.MILLRACE_DATA_DIR.fallback as string;
+const developmentFolder = "./.millrace";
 const fileNames = [
   "millrace.config.ts",
   "millrace.config.yaml",
   "millrace.config.yml",
   "millrace.config.json",
 ];
-/** Names in the guide that this version knows of and cannot honour: saying nothing would be an open door. */
-const notYet: Record<string, string> = {
-  SMTP_ENABLE_AUTH: "this version has no AUTH; leave it out, or set it to false",
-};
 
 /**
  * Reads and validates the configuration.
@@ -72,22 +115,15 @@ export async function loadConfig(
   root: string = process.cwd(),
 ): Promise<Config> {
   const problems: string[] = [];
-  const values = readSettings(env, problems);
+  const values = readSettings(withProxyDefaults(env), problems);
   const file = await readConfigFile(values.MILLRACE_CONFIG, root, problems);
   const content = file
     ? checkConfigFile(file.name, resolveSecrets(file.content, env, problems), problems)
     : {};
-  if (values.SMTP_ENABLE_TLS) {
-    for (const name of ["SMTP_TLS_CERT", "SMTP_TLS_KEY"] as const) {
-      const path = values[name];
-      if (!path)
-        problems.push(
-          `${name} is not set, but SMTP_ENABLE_TLS is true: name a PEM file, or set SMTP_ENABLE_TLS=false`,
-        );
-      else if (!existsSync(resolve(root, path)))
-        problems.push(`${name}=${path}: there is no such file; name a PEM file`);
-    }
-  }
+  if (content.listeners) problems.push(...settingsBesideListeners(env));
+  else problems.push(...listenerProblems(values, root));
+  problems.push(...localProxyProblems(values, root));
+  problems.push(...cidrProblems("SMTP_LIMIT_EXEMPT", values.SMTP_LIMIT_EXEMPT));
   const { REDIS_MEMORY_HIGH_PERCENT: high, REDIS_MEMORY_LOW_PERCENT: low } = values;
   if (low >= high) {
     problems.push(
@@ -101,23 +137,102 @@ export async function loadConfig(
   }
   if (problems.length > 0) throw new ConfigError(problems);
 
-  const data = resolve(root, values.MILLRACE_DATA_DIR);
+  const data = resolve(root, env.MILLRACE_DATA_DIR ? values.MILLRACE_DATA_DIR : dataFolderIn(root));
+  const proxy = localProxyOf(values, root, data);
+  const listeners = [
+    ...(content.listeners
+      ? listenersOf(content.listeners, values, root)
+      : [listenerOfSettings(values, root)]),
+    ...(proxy ? listenersOfProxy(proxy, values) : []),
+  ];
+  const health =
+    values.HEALTH_PORT === undefined
+      ? undefined
+      : { host: values.HEALTH_HOST, port: shifted(values.HEALTH_PORT, values.EDGE_NUMBER) };
+  const portsWrong = portProblems(edgePorts({ listeners, health }), 1);
+  const names = listeners.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice) portsWrong.push(`listeners: two have the name ${twice}; give each a name of its own`);
+  if (portsWrong.length > 0) throw new ConfigError(portsWrong);
+  if (values.SMTP_ENABLE_AUTH && !listeners.some(maybeSecure)) {
+    throw new ConfigError([
+      `SMTP_ENABLE_AUTH=true, but no session can ever be secure, and passwords are taken in no other: set ${content.listeners ? "tls of a listener" : "SMTP_TLS_MODE"} to starttls, implicit or proxy, or SMTP_ENABLE_AUTH=false`,
+    ]);
+  }
+
   const paths = { data, redis: `${data}/redis`, mail: `${data}/mail`, maildir: `${data}/maildir` };
   return {
     settings: values,
     hostname: content.hostname ?? machineName(),
+    listeners,
+    health,
+    proxy,
     routes: (
       content.routes ?? [{ recipients: ["*"], to: [{ maildir: `${paths.maildir}/{recipient}` }] }]
     ).map((route) => absoluteMaildirs(route, root)),
     relay: content.relay,
+    delivery: content.delivery ?? deliverySchema.parse({}),
     workers: content.workers ?? {},
+    policies: (content.policies ?? []).map((policy) =>
+      "file" in policy ? { ...policy, file: resolve(root, policy.file) } : policy,
+    ),
+    auth: content.auth && "file" in content.auth ? { file: resolve(root, content.auth.file) } : content.auth,
     file: file?.name,
     root,
     paths,
     redisUrl: values.REDIS_URL ?? `unix://${paths.redis}/redis.sock`,
-    searchPath: env.PATH ?? "",
     redisIsOurs: !values.REDIS_URL,
   };
+}
+
+/** Where `millrace dev` alone has run, every command finds what it has made. */
+function dataFolderIn(root: string): string {
+  const own = existsSync(resolve(root, developmentFolder)) && !existsSync(resolve(root, dataFolder));
+  return own ? developmentFolder : dataFolder;
+}
+
+/** What an edge of this configuration listens on. */
+export function edgePorts({ listeners, health }: Pick<Config, "listeners" | "health">): PortInUse[] {
+  const ports = listeners.map(({ host, port, called }) => ({ host, port, called: called.port }));
+  return health ? [...ports, { ...health, called: "HEALTH_PORT" }] : ports;
+}
+
+/** What describes a listener in the environment. */
+const listenerSettings: SettingName[] = [
+  "SMTP_HOST",
+  "SMTP_PORT",
+  "SMTP_ENABLE_TLS",
+  "SMTP_TLS_MODE",
+  "SMTP_TLS_CERT",
+  "SMTP_TLS_KEY",
+  "SMTP_PROXY_PROTOCOL_FROM",
+];
+
+/** Two places that both say where to listen, and how safely: one of them would be ignored. */
+function settingsBesideListeners(env: Record<string, string | undefined>): string[] {
+  return listenerSettings
+    .filter((name) => env[name])
+    .map((name) => `${name}=${env[name]} has no effect beside listeners: leave it out, and write it there`);
+}
+
+function listenerProblems(values: Settings, root: string): string[] {
+  const problems: string[] = [];
+  const mode = tlsModeOf(values);
+  if (values.SMTP_ENABLE_TLS && mode !== "starttls" && mode !== "implicit") {
+    problems.push(`SMTP_TLS_MODE=${mode} contradicts SMTP_ENABLE_TLS=true: leave one of them out`);
+  }
+  if (mode === "starttls" || mode === "implicit") {
+    const asked = values.SMTP_TLS_MODE ? `SMTP_TLS_MODE is ${mode}` : "SMTP_ENABLE_TLS is true";
+    for (const name of ["SMTP_TLS_CERT", "SMTP_TLS_KEY"] as const) {
+      const path = values[name];
+      if (!path)
+        problems.push(`${name} is not set, but ${asked}: name a PEM file, or set SMTP_ENABLE_TLS=false`);
+      else if (!existsSync(resolve(root, path)))
+        problems.push(`${name}=${path}: there is no such file; name a PEM file`);
+    }
+  }
+  problems.push(...cidrProblems("SMTP_PROXY_PROTOCOL_FROM", values.SMTP_PROXY_PROTOCOL_FROM));
+  return problems;
 }
 
 function readSettings(env: Record<string, string | undefined>, problems: string[]): Settings {
@@ -133,11 +248,6 @@ function readSettings(env: Record<string, string | undefined>, problems: string[
         `${name}=${shown} is not allowed: give a ${setting.allowed.replaceAll("`", "")}, or ${fallback}`,
       );
     }
-  }
-  for (const [name, cure] of Object.entries(notYet)) {
-    const value = env[name];
-    if (value && !["false", "0", "no"].includes(value.toLowerCase()))
-      problems.push(`${name}=${value}: ${cure}`);
   }
   return values as Settings;
 }
@@ -246,9 +356,28 @@ export function printableConfig(config: Config): Record<string, unknown> {
     file: config.file ?? null,
     hostname: config.hostname,
     redis: config.redisUrl,
+    listeners: config.listeners.map(printableListener),
+    health: config.health ?? null,
     routes: config.routes,
     relay: config.relay ?? null,
+    delivery: config.delivery,
     workers: config.workers,
+    policies: config.policies,
+    auth: config.auth ?? null,
     settings: scalars,
   }) as Record<string, unknown>;
+}
+
+function printableListener({ name, host, port, tls, certificate, names, proxies }: Listener): unknown {
+  return {
+    name,
+    host,
+    port,
+    tls,
+    ...(certificate && { cert: certificate.cert, key: certificate.key }),
+    ...(names.length > 0 && {
+      names: names.map(({ serverNames, cert, key }) => ({ serverNames, cert, key })),
+    }),
+    ...(proxies && { proxyProtocol: { from: proxies } }),
+  };
 }

@@ -10,12 +10,20 @@ export class StartError extends Error {
   override name = "StartError";
 }
 
+/** Why a service is to end: somebody told it to, what started it ends all it has started, or has gone. */
+export type StopReason = "SIGTERM" | "SIGINT" | "supervisor stops" | "supervisor lost";
+
+/** Milliseconds in which a worker's process must have stopped: its handlers have ten seconds of them to finish. */
+export const workersStopWithin = 25_000;
+
 /** What a service gives back once it works. */
 export interface RunningService {
   /** What a supervisor may tell about it, such as the address it listens on. */
   ready?: Record<string, unknown>;
+  /** Reads again what may have changed, such as certificates: asked for by SIGHUP. Without it SIGHUP ends the process. */
+  reload?(): void;
   /** Finishes or hands back what is under way, then lets go of everything. Must end by itself. */
-  stop(): Promise<void>;
+  stop(reason: StopReason): Promise<void>;
 }
 
 export interface ServiceContext {
@@ -24,15 +32,16 @@ export interface ServiceContext {
 }
 
 /**
- * The life of a process: configuration, logger, start, readiness, signals, end. SIGTERM, or the loss of the
- * supervisor it was started by, stops it in order; a second signal ends it at once.
+ * The life of a process: configuration, logger, start, readiness, signals, end. SIGTERM, the supervisor's message
+ * `{ type: "stop" }`, or the loss of that supervisor, stops it in order; a second signal ends it at once.
  *
- * @param options `watchdog`: whether code that may never return runs in it; see {@link startWatchdog}
+ * @param options `watchdog`: whether code that may never return runs in it; see {@link startWatchdog}. `stopWithin`:
+ * milliseconds after which a stop that has not come to its end is cut off, for a service that can be killed at any instant
  */
 export async function runService(
   name: string,
   start: (context: ServiceContext) => Promise<RunningService>,
-  options: { watchdog?: boolean } = {},
+  options: { watchdog?: boolean; stopWithin?: number } = {},
 ): Promise<void> {
   const supervised = process.send !== undefined;
   let log: Logger | undefined;
@@ -46,15 +55,21 @@ export async function runService(
     else process.exit(status);
     setTimeout(() => process.exit(status), 500).unref();
   };
-  const stop = async (reason: string): Promise<void> => {
+  const stop = async (reason: StopReason): Promise<void> => {
     if (stopping) {
       log?.warn({ reason }, "stopped at once");
       return end(exitStatus.crashed);
     }
     stopping = true;
     log?.info({ reason }, "stopping");
+    const { stopWithin } = options;
+    const cutOff = () => {
+      log?.error({ reason, stopWithin }, "did not stop in time, cut off");
+      end(exitStatus.crashed);
+    };
+    if (stopWithin !== undefined) setTimeout(cutOff, stopWithin).unref();
     try {
-      await running?.stop();
+      await running?.stop(reason);
       log?.info("stopped");
       end(exitStatus.ok);
     } catch (error) {
@@ -80,12 +95,19 @@ export async function runService(
     process.on("SIGTERM", () => void stop("SIGTERM"));
     // Ctrl-C reaches the whole process group; under a supervisor it is the supervisor that stops us, in order.
     process.on("SIGINT", () => supervised || void stop("SIGINT"));
-    if (supervised) process.on("disconnect", () => void stop("supervisor lost"));
+    if (supervised) {
+      process.on("disconnect", () => void stop("supervisor lost"));
+      process.on("message", (message: { type?: string }) => {
+        if (message.type === "stop") void stop("supervisor stops");
+      });
+    }
     // It may have died while we were being loaded, when nobody listened yet.
     if (supervised && !process.connected) return void stop("supervisor lost");
 
     running = await start({ config, log });
     if (stopping) return;
+    const { reload } = running;
+    if (reload) process.on("SIGHUP", () => stopping || reload());
     log.info(running.ready ?? {}, "ready");
     process.send?.({ type: "ready", ...running.ready });
   } catch (error) {

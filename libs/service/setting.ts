@@ -56,6 +56,18 @@ export function choice<const T extends string>(
   return make(options, `one of ${allowed}`, options.default, z.enum(options.of)) as unknown as Setting<T>;
 }
 
+export function optionalChoice<const T extends string>(
+  options: Options & { of: readonly T[] },
+): Setting<T | undefined> {
+  const allowed = options.of.map((word) => `\`${word}\``).join(", ");
+  return make<T>(
+    options,
+    `one of ${allowed}`,
+    undefined,
+    z.enum(options.of) as unknown as z.ZodType<T, string>,
+  );
+}
+
 function make<T>(
   options: Options,
   allowed: string,

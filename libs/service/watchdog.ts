@@ -21,17 +21,43 @@ export function startWatchdog(seconds: number, name: string): void {
 const watch = `
 const { workerData } = require("node:worker_threads");
 const { writeSync } = require("node:fs");
+const { Session } = require("node:inspector");
 const { turns, beat, seconds, name } = workerData;
 let seen = -1;
 let still = 0;
-setInterval(() => {
+const urls = new Map();
+const watching = setInterval(() => {
   const now = Atomics.load(turns, 0);
   still = now === seen ? still + 1 : 0;
   seen = now;
   if (still * beat < seconds * 1_000) return;
-  const line = { level: 60, time: new Date().toISOString(), name, pid: process.pid,
-    msg: "killed: the event loop stood still for " + seconds + " s (WATCHDOG_SECONDS); a handler does not give it back" };
-  writeSync(2, JSON.stringify(line) + "\\n");
-  process.kill(process.pid, "SIGKILL");
+  clearInterval(watching);
+  const kill = (at) => {
+    const line = { level: 60, time: new Date().toISOString(), name, pid: process.pid, at,
+      msg: "killed: the event loop stood still for " + seconds + " s (WATCHDOG_SECONDS); a handler does not give it back" };
+    writeSync(2, JSON.stringify(line) + "\\n");
+    process.kill(process.pid, "SIGKILL");
+  };
+  // The inspector can stop code that never ends and say where; not code that waits within a system call.
+  setTimeout(kill, beat);
+  try {
+    const session = new Session();
+    session.connectToMainThread();
+    session.on("Debugger.scriptParsed", ({ params }) => urls.set(params.scriptId, params.url));
+    session.on("Debugger.paused", ({ params }) => kill(placeOf(params.callFrames)));
+    session.post("Debugger.enable");
+    session.post("Debugger.pause");
+  } catch {}
 }, beat);
+
+/** The first frame that is neither Node's nor a package's. */
+function placeOf(frames) {
+  for (const { location } of frames) {
+    const url = urls.get(location.scriptId) ?? "";
+    if (!url.startsWith("file:") || url.includes("/node_modules/")) continue;
+    const path = require("node:url").fileURLToPath(url);
+    const fromHere = require("node:path").relative(process.cwd(), path);
+    return (fromHere.startsWith("..") ? path : fromHere) + ":" + (location.lineNumber + 1) + ":" + (location.columnNumber + 1);
+  }
+}
 `;

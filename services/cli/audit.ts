@@ -7,7 +7,7 @@ import {
   audit,
   auditProblems,
   type BlobCheck,
-} from "@millrace/pipeline";
+} from "@millrace/pipeline/runtime";
 import { type Command, Option } from "commander";
 import { count, Progress } from "./progress.ts";
 import { CommandError, colour, duration, print, printJson, table } from "./terminal.ts";
@@ -57,6 +57,7 @@ async function run(working: Working, options: AuditCommandOptions): Promise<void
   const report = await audit(pipeline, {
     blobs: options.blobs,
     acknowledged,
+    delivery: config.delivery,
     ...(options.repair ? { repair: { routing: config, by: whoami() } } : {}),
     progress(checked, total) {
       progress ??= new Progress("looked at", total);
@@ -90,7 +91,9 @@ function render(report: AuditReport, acknowledged: number): string {
   const { accepted, terminal, inFlight, missing, findings } = report;
   const sum = (counts: Record<string, number>) => Object.values(counts).reduce((all, each) => all + each, 0);
   const archiving = "at their end; the journal that tells which is on its way to the mail store";
-  const ends = { ...messageStates, archiving };
+  const uncleared =
+    "stored, and not cleared for delivery: see the dead letters of the worker that should have";
+  const ends = { ...messageStates, archiving, uncleared };
   const rows = [["accepted", count(accepted), "with 250"]];
   for (const [state, number] of Object.entries(terminal)) {
     rows.push([`  ${state}`, count(number), ends[state as keyof typeof ends]]);
@@ -99,7 +102,7 @@ function render(report: AuditReport, acknowledged: number): string {
     received: messageStates.received,
     stored: messageStates.stored,
     deferred: messageStates.deferred,
-    other: "delivered, bounced or failed, with work of other workers open",
+    other: "at its end by its deliveries, with work of other workers open",
   };
   for (const [state, number] of Object.entries(inFlight)) {
     rows.push([`  ${state}`, count(number), about[state as keyof typeof about]]);

@@ -9,21 +9,32 @@ export type Filters = Pick<
 
 const names = ["worker", "since", "until", "error", "recipient", "sender", "target", "subject"] as const;
 
+/** What each is written with, and what it means. */
+const options: Record<(typeof names)[number], readonly [value: string, about: string]> = {
+  worker: ["name", "of this worker"],
+  since: ["time", "from this time on: 2026-08-01, 2026-08-01T14:00Z, or how long ago: 90s, 15m, 2h, 3d"],
+  until: ["time", "before this time"],
+  error: ["text", "in the error's code, class, status, text or reply: ECONNREFUSED, 550, timeout"],
+  recipient: ["pattern", "an address of the recipients; * stands for anything: *@example.com"],
+  sender: ["pattern", "the reverse-path, in the same way; <> is the empty one"],
+  target: ["text", "in the target's id or address: webhook:, lmtp:10.0.0.7"],
+  subject: ["text", "in the subject; with * a pattern for the whole of it"],
+};
+
 /** The options that choose dead letters or messages; all of them must fit. */
 export function addFilters(command: Command): Command {
-  return command
-    .option("--worker <name>", "of this worker")
-    .option(
-      "--since <time>",
-      "from this time on: 2026-08-01, 2026-08-01T14:00Z, or how long ago: 90s, 15m, 2h, 3d",
-      checkedTime,
-    )
-    .option("--until <time>", "before this time", checkedTime)
-    .option("--error <text>", "in the error's code, class, status, text or reply: ECONNREFUSED, 550, timeout")
-    .option("--recipient <pattern>", "an address of the recipients; * stands for anything: *@example.com")
-    .option("--sender <pattern>", "the reverse-path, in the same way; <> is the empty one")
-    .option("--target <text>", "in the target's id or address: webhook:, lmtp:10.0.0.7")
-    .option("--subject <text>", "in the subject; with * a pattern for the whole of it");
+  return withFilters(command, names);
+}
+
+/** Some of them. */
+export function withFilters(command: Command, some: readonly (typeof names)[number][]): Command {
+  for (const name of some) {
+    const [value, about] = options[name];
+    const flags = `--${name} <${value}>`;
+    if (times.has(name)) command.option(flags, about, checkedTime);
+    else command.option(flags, about);
+  }
+  return command;
 }
 
 /** The filters among a command's options. */
@@ -39,7 +50,7 @@ export function typedFilters(options: Record<string, unknown>): Record<string, s
 }
 
 /** The filters as one would type them, for people: `--worker deliver --error 550`. */
-export function describeFilters(filters: Filters): string {
+export function describeFilters(filters: object): string {
   return Object.entries(filters)
     .map(
       ([name, value]) =>

@@ -3,7 +3,7 @@ import { pipeline as pipe } from "node:stream/promises";
 import { type Manifest, type MessageId, type MessageState, messageStateNames } from "@millrace/mail";
 import type { MessageSummary } from "@millrace/mailstore";
 import { attachmentOf } from "@millrace/mime";
-import { bodyOf } from "@millrace/pipeline";
+import { bodyOf } from "@millrace/pipeline/runtime";
 import { type Command, InvalidArgumentError } from "commander";
 import { wholeNumber } from "./numbers.ts";
 import { type Live, parseId, type Reading, unknownMessage, withReading } from "./reading.ts";

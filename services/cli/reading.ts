@@ -1,6 +1,6 @@
 import { type MessageId, messageIdSchema } from "@millrace/mail";
 import { type MailStore, openMailStore } from "@millrace/mailstore";
-import { journalTail, redisLedger } from "@millrace/pipeline";
+import { journalTail, redisLedger } from "@millrace/pipeline/runtime";
 import { type Config, failFastRedis, loadConfig } from "@millrace/service";
 import { redisSpool } from "@millrace/spool";
 import { CommandError } from "./terminal.ts";

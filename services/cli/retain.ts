@@ -1,5 +1,5 @@
 import type { Keeping } from "@millrace/mail";
-import { type RetentionSummary, retain } from "@millrace/pipeline";
+import { type RetentionSummary, retain } from "@millrace/pipeline/runtime";
 import type { Command } from "commander";
 import { ProgressLine } from "./progress-line.ts";
 import { colour, octets, print, printJson, table } from "./terminal.ts";

@@ -1,49 +1,56 @@
-// Installs what `npm start`, `npm test`, `npm run test:crash` or `npm run bench` needs and has not got:
-// node setup.mjs start|test|crash|bench.
+// Installs what `npm start`, `npm test`, `npm run pack:sdk`, `npm run test:crash` or `npm run bench` needs and has not
+// got: node setup.mjs start|test|pack|crash|bench.
 // Plain JavaScript without dependencies: it runs on the Node that the machine has, before anything is installed.
 // npm scripts go on with `env node`, not `node`: their sh remembers where it found the Node for this file.
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { delimiter, join } from "node:path";
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { caddyFolder, debiansGoWillDo, installCaddy } from "./caddy-build.mjs";
+import { installTools, missingTools, named } from "./system-packages.mjs";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const strict = process.env.CI === "true";
-const asRoot = process.getuid?.() === 0;
 /** sysexits(3): a command used wrongly, and something that is needed and not there. */
 const exitStatus = { usage: 64, unavailable: 69 };
 
-/** Programs by what they are for: one of each list in `programs` must be there, and every one of `debianFiles`. */
-const tools = {
-  redis: { programs: [["redis-server", "valkey-server"]], packages: ["redis-server"] },
-  swaks: {
-    programs: [["swaks"]],
-    // swaks does STARTTLS only where these Perl modules are; Debian leaves them out.
-    debianFiles: ["/usr/share/perl5/IO/Socket/SSL.pm"],
-    packages: ["swaks", "libnet-ssleay-perl", "libio-socket-ssl-perl"],
-  },
-  postfix: { programs: [["smtp-source"], ["smtp-sink"], ["postfix"]], packages: ["postfix"] },
-  openssl: { programs: [["openssl"]], packages: ["openssl"] },
-  // File systems of the crash suite's own: made, mounted, filled, and cut off from their power.
-  disks: {
-    programs: [["mkfs.ext4"], ["mount"], ["fallocate"], ["setsid"], ["xfs_io"]],
-    packages: ["e2fsprogs", "mount", "util-linux", "xfsprogs"],
-  },
-  faketime: { programs: [["faketime"]], packages: ["faketime"] },
+/** A server that speaks S3, in a Python environment of its own: no Debian package is one. */
+const s3Server = {
+  folder: join(root, "node_modules/.cache/s3-server"),
+  packages: ["moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5"],
+};
+
+/** Reads compose files as Docker Compose does, which is made with it, and needs no engine. */
+const composeReader = {
+  folder: join(root, "node_modules/.cache/compose-go"),
+  program: "github.com/compose-spec/compose-go/v2/cmd@v2.16.2",
 };
 
 /** Without what is `needed` there is nothing to run; without the rest, less is shown. In CI, all is needed. */
 const purposes = {
   start: { needed: process.env.REDIS_URL ? [] : ["redis"], wanted: [] },
-  test: { needed: ["redis"], wanted: ["swaks", "postfix", "openssl", "disks", "faketime"] },
+  test: {
+    needed: ["redis"],
+    wanted: [
+      ...["swaks", "postfix", "openssl", "disks", "faketime"],
+      ...["haproxy", "socat", "nginx", "certbot", "firewall", "firewalls", "systemd", "curl"],
+      ...["pebble", "rspamd", "clamav", "dnsmasq", "python"],
+    ],
+  },
+  pack: { needed: [], wanted: [] },
   crash: { needed: ["redis"], wanted: ["disks", "faketime"] },
-  bench: { needed: ["redis", "postfix"], wanted: [] },
+  bench: { needed: ["redis", "postfix"], wanted: ["haproxy", "openssl"] },
 };
 
 const purpose = purposes[process.argv[2]];
 if (!purpose) stop(`usage: node services/cli/setup.mjs ${Object.keys(purposes).join("|")}`, exitStatus.usage);
 installNpmPackages();
-installTools();
+installWhatIsMissing();
+if (purpose === purposes.test) {
+  installS3Server();
+  installCaddyForTests();
+  installComposeReader();
+}
 
 function installNpmPackages() {
   if (npmIsBehind()) {
@@ -88,7 +95,8 @@ function pinnedNodeIsMissing() {
 
 function npm(words) {
   // npm replaces node_modules, so it must not be run by the Node that lives in there.
-  const path = searchPath().filter((folder) => !folder.includes("node_modules"));
+  const folders = (process.env.PATH ?? "").split(delimiter);
+  const path = folders.filter((folder) => folder && !folder.includes("node_modules"));
   const env = { ...process.env, PATH: path.join(delimiter) };
   // At its usual level npm warns of packages that want the pinned Node, while it is only just being installed.
   const all = [...words, "--no-audit", "--no-fund", "--loglevel=error"];
@@ -96,106 +104,69 @@ function npm(words) {
   if (status !== 0) stop(`npm ${words[0]} failed${error ? `: ${error.message}` : "; its reason is above"}`);
 }
 
-function installTools() {
-  const missing = [...purpose.needed, ...purpose.wanted].filter((name) => !isInstalled(tools[name]));
+function installWhatIsMissing() {
+  const { needed, wanted } = purpose;
+  const toInstall = missingTools([...needed, ...wanted], process.env);
+  const { missing, cure, problem } = installTools(toInstall, process.env, say);
   if (missing.length === 0) return;
-  const packages = missing.flatMap((name) => tools[name].packages);
-  const blocked = missing.filter((name) => strict || purpose.needed.includes(name));
-  if (asRoot && hasProgram("apt-get")) {
-    say(`installing ${packages.join(" ")} (apt-get)`);
-    const problem = aptInstall(packages);
-    const left = missing.filter((name) => !isInstalled(tools[name]));
-    if (left.length === 0) return;
-    if (problem) process.stderr.write(problem);
-    if (left.some((name) => blocked.includes(name)))
-      stop(`apt-get did not install ${named(left)}: mend what it says above, then start again`);
-    return say(`without ${named(left)}: tests that need it are skipped`);
+  const blocked = missing.filter((name) => strict || needed.includes(name));
+  if (problem !== undefined) {
+    process.stderr.write(problem);
+    if (blocked.length > 0)
+      stop(`apt-get did not install ${named(missing)}: mend what it says above, then start again`);
+    return say(`without ${named(missing)}: tests that need it are skipped`);
   }
-  const cure = installCommand(packages);
   if (blocked.length > 0) stop(`${named(blocked)} not found: run ${cure}`);
   say(`without ${named(missing)}: tests that need it are skipped; to have them, run ${cure}`);
 }
 
-function named(names) {
-  return names.map((name) => tools[name].packages[0]).join(", ");
-}
-
-/** Installs Debian packages without a question, starting no service and removing no package. */
-function aptInstall(packages) {
-  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-  const apt = (...words) =>
-    spawnSync("apt-get", ["-q", "-y", ...words], {
-      env,
-      encoding: "utf8",
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-  const install = () => apt("install", "--no-install-recommends", "--no-remove", ...packages);
-  if (packages.includes("postfix")) {
-    const answer = "postfix postfix/main_mailer_type select No configuration\n";
-    spawnSync("debconf-set-selections", { env, input: answer, stdio: ["pipe", "ignore", "ignore"] });
+function installS3Server() {
+  const { folder, packages } = s3Server;
+  // Written last of all, so that an interrupted installation has none.
+  const list = join(folder, "installed");
+  if (existsSync(list) && readFileSync(list, "utf8") === packages.join("\n")) return;
+  say(`installing ${packages[0]} (pip)`);
+  rmSync(folder, { recursive: true, force: true });
+  const steps = [
+    ["python3", "-m", "venv", folder],
+    [join(folder, "bin/pip"), "install", "--quiet", "--disable-pip-version-check", ...packages],
+  ];
+  for (const [command, ...words] of steps) {
+    const { status, error } = spawnSync(command, words, { stdio: ["ignore", 2, 2] });
+    if (status === 0) continue;
+    const problem = `${command} ${words.slice(0, 2).join(" ")} failed${error ? `: ${error.message}` : "; its reason is above"}`;
+    if (strict) stop(problem);
+    return say(`${problem}: tests that need an S3 server fail`);
   }
-  const allowServices = forbidServices();
-  try {
-    const lists = "/var/lib/apt/lists";
-    if (
-      existsSync(lists) &&
-      readdirSync(lists).some((name) => name.endsWith("Packages") || name.includes("_Packages"))
-    )
-      if (install().status === 0) return undefined;
-    // No package lists, or ones so old that they name files which are gone.
-    const update = apt("update");
-    const second = install();
-    return second.status === 0 ? undefined : `${update.stderr}${second.stderr}`;
-  } finally {
-    allowServices();
+  writeFileSync(list, packages.join("\n"));
+}
+
+function installCaddyForTests() {
+  const installGo = () => debiansGoWillDo(process.env) && installTools(["go"], process.env, say);
+  const problem = installCaddy(process.env, installGo, say);
+  if (problem !== undefined) {
+    if (strict) stop(`no Caddy with caddy-l4: ${problem}`);
+    return say(`without Caddy with caddy-l4, tests that need it are skipped: ${problem}`);
   }
+  // Where tests look, whichever version it is.
+  const link = join(root, "node_modules/.cache/caddy");
+  rmSync(link, { force: true });
+  mkdirSync(dirname(link), { recursive: true });
+  symlinkSync(caddyFolder(process.env), link);
 }
 
-/**
- * Debian starts a service as it installs it. A policy-rc.d that says 101 forbids that, and stands only as
- * long as the installation runs; one that the machine has is left alone.
- */
-function forbidServices() {
-  const policy = "/usr/sbin/policy-rc.d";
-  const waitForChild = () => {};
-  process.on("SIGINT", waitForChild);
-  let ours = false;
-  try {
-    writeFileSync(policy, "#!/bin/sh\nexit 101\n", { mode: 0o755, flag: "wx" });
-    ours = true;
-  } catch (error) {
-    if (error.code !== "EEXIST") throw error;
-  }
-  return () => {
-    if (ours) rmSync(policy, { force: true });
-    process.off("SIGINT", waitForChild);
-  };
-}
-
-function installCommand(packages) {
-  const managers = {
-    "apt-get": `sudo apt-get install -y ${packages.join(" ")}`,
-    brew: `brew install ${packages.join(" ").replace("redis-server", "redis")}`,
-    dnf: `sudo dnf install -y ${packages.join(" ").replace("redis-server", "valkey")}`,
-    apk: `sudo apk add ${packages.join(" ").replace("redis-server", "valkey")}`,
-  };
-  const found = Object.keys(managers).find(hasProgram);
-  return found ? managers[found] : `your package manager for ${packages.join(", ")}`;
-}
-
-function isInstalled({ programs, debianFiles = [] }) {
-  return (
-    programs.every((names) => names.some(hasProgram)) &&
-    (!existsSync("/etc/debian_version") || debianFiles.every((file) => existsSync(file)))
-  );
-}
-
-function hasProgram(name) {
-  return [...searchPath(), "/usr/sbin", "/usr/local/sbin"].some((folder) => existsSync(join(folder, name)));
-}
-
-function searchPath() {
-  return (process.env.PATH ?? "").split(delimiter).filter(Boolean);
+function installComposeReader() {
+  const { folder, program } = composeReader;
+  const done = join(folder, "installed");
+  if (existsSync(done) && readFileSync(done, "utf8") === program) return;
+  say(`installing ${program} (go)`);
+  const env = { ...process.env, GOBIN: folder };
+  const { status, error } = spawnSync("go", ["install", program], { env, stdio: ["ignore", 2, 2] });
+  if (status === 0) return writeFileSync(done, program);
+  const problem =
+    error?.code === "ENOENT" ? "there is no go: install Go 1.24 or newer" : `go install ${program} failed`;
+  if (strict) stop(problem);
+  say(`${problem}: tests of docker/compose.yaml are skipped`);
 }
 
 function say(line) {

@@ -1,5 +1,5 @@
 import { type MessageState, messageStates } from "@millrace/mail";
-import { openQueues, openSubscriptions, readPressure } from "@millrace/pipeline";
+import { openQueues, openSubscriptions, readPressure } from "@millrace/pipeline/runtime";
 import type { Command } from "commander";
 import { type Reading, withReading } from "./reading.ts";
 import { colour, duration, octets, print, printJson, table } from "./terminal.ts";

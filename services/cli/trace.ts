@@ -1,5 +1,6 @@
-import type { JournalEntry, MessageId } from "@millrace/mail";
+import type { MessageId } from "@millrace/mail";
 import type { Command } from "commander";
+import { paint, summary } from "./journal-line.ts";
 import { parseId, type Reading, unknownMessage, withReading } from "./reading.ts";
 import { colour, duration, print, printable, printJson } from "./terminal.ts";
 
@@ -42,30 +43,4 @@ async function trace(reading: Reading, id: MessageId, json: boolean): Promise<vo
       `${colour.yellow(state.padEnd(5))} ${unit}${attempts ? `, ${attempts} attempts failed` : ""}\n`,
     );
   }
-}
-
-function paint({ event }: JournalEntry): (text: string) => string {
-  if (event === "delivery.succeeded") return colour.green;
-  if (event.endsWith(".deferred")) return colour.yellow;
-  if (event.endsWith(".failed") || event === "delivery.bounced" || event === "job.dead") return colour.red;
-  return (text) => text;
-}
-
-/** The part of an entry's data a person looks for first. */
-function summary({ data, attempt }: JournalEntry): string {
-  const words: string[] = [];
-  const add = (text: unknown) => typeof text === "string" && text !== "" && words.push(text);
-  if (typeof data.from === "string") words.push(`<${data.from}>`);
-  add(data.label ?? data.job);
-  if (Array.isArray(data.recipients)) words.push(data.recipients.map((each) => `<${each}>`).join(", "));
-  add(data.reply);
-  if (typeof data.dsn === "string") words.push(`DSN ${data.dsn}`);
-  const failure = data.failure as { message?: string } | undefined;
-  add(failure?.message);
-  if (typeof data.nextAttemptAt === "number")
-    words.push(`next ${new Date(data.nextAttemptAt).toISOString()}`);
-  if (Array.isArray(data.defects) && data.defects.length > 0)
-    words.push(`defects ${data.defects.join(", ")}`);
-  if (attempt && attempt > 1) words.push(`attempt ${attempt}`);
-  return words.join("  ");
 }

@@ -2,7 +2,7 @@ import { hostname, userInfo } from "node:os";
 import { createInterface } from "node:readline/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { compareSeq } from "@millrace/mail";
-import { openPipeline, type Pipeline } from "@millrace/pipeline";
+import { openPipeline, type Pipeline } from "@millrace/pipeline/runtime";
 import { type Config, createLogger, failFastRedis, loadConfig } from "@millrace/service";
 import { CommandError } from "./terminal.ts";
 

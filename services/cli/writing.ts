@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { type MailStore, openMailStore } from "@millrace/mailstore";
-import type { Pipeline } from "@millrace/pipeline";
+import type { Pipeline } from "@millrace/pipeline/runtime";
 import { type Config, loadConfig } from "@millrace/service";
 import { CommandError } from "./terminal.ts";
 import { withPipeline } from "./working.ts";

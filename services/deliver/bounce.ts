@@ -7,7 +7,8 @@ import {
   type TargetConfig,
   targetsFor,
 } from "@millrace/mail";
-import type { Submission, WorkerContext } from "@millrace/pipeline";
+import type { WorkerContext } from "@millrace/pipeline";
+import type { Submission } from "@millrace/pipeline/runtime";
 import type { Task } from "./delivery-task.ts";
 
 export interface BounceOptions {
@@ -86,7 +87,7 @@ export async function bounce(
 /** The original's header, as far as it is read: up to its empty line, whole lines only. */
 async function headerOf(ctx: WorkerContext): Promise<Buffer> {
   let start: Buffer = Buffer.alloc(0);
-  for await (const piece of await ctx.raw()) {
+  for await (const piece of ctx.raw()) {
     start = Buffer.concat([start, piece as Buffer]);
     const end = start.indexOf("\r\n\r\n");
     if (end >= 0 && end <= headerOctets) return start.subarray(0, end + 2);

@@ -1,6 +1,9 @@
 import {
+  type Delivery,
   type Envelope,
+  type HeaderEdits,
   localProtocol,
+  type MessageId,
   PermanentFailure,
   type RetryPolicy,
   type Target,
@@ -11,6 +14,7 @@ import type { Logger } from "@millrace/service";
 import { type BounceOptions, bounce } from "./bounce.ts";
 import type { Verdict } from "./circuit-breaker.ts";
 import { type Task, taskSchema } from "./delivery-task.ts";
+import { editedMessage } from "./edited-message.ts";
 import { recordOutcomes } from "./record-outcomes.ts";
 import { schedules } from "./schedules.ts";
 import { defaultSuspension, type SuspensionTiming, suspend } from "./suspend.ts";
@@ -24,6 +28,10 @@ interface Options extends BounceOptions {
   concurrency: number;
   targetConcurrency: number;
   openTransport(target: Target): Transport;
+  /** When mail may be delivered; once it is stored, unless given. */
+  delivery?: Delivery;
+  /** Who has a message already, as far as is known, by target. */
+  deliveries?(id: MessageId): readonly { target: string; delivered: readonly string[] }[];
   log: Logger;
   timing?: Partial<GateTiming & { suspension: SuspensionTiming }>;
 }
@@ -75,10 +83,8 @@ export function deliverWorker(options: Options): { worker: WorkerDefinition; clo
         recipients: task.recipients,
         attempt: ctx.attempt,
         deliveryId: `${ctx.message}.${target.id}`,
-        size: ctx.manifest.receivedFieldSize + ctx.manifest.size,
-        raw: () => ctx.raw(),
-        read: () => ctx.read(),
-        parsed: () => ctx.parsed(),
+        header: task.header,
+        ...(await editedMessage(ctx, task.header)),
         signal: ctx.signal,
       });
       verdict = verdictOf(outcomes);
@@ -111,7 +117,9 @@ export function deliverWorker(options: Options): { worker: WorkerDefinition; clo
 
   const worker = defineWorker({
     name: "deliver",
-    on: ["message.stored", "delivery.requested"],
+    on: [options.delivery?.after ?? "message.stored", "delivery.requested"],
+    // What was opened before the configuration changed, and what was released from quarantine.
+    stillHandles: ["message.stored", "message.cleared"],
     concurrency: options.concurrency,
     timeout: 15 * 60_000,
     retry(data) {
@@ -125,8 +133,13 @@ export function deliverWorker(options: Options): { worker: WorkerDefinition; clo
     async handle(event, ctx) {
       if ("target" in event.data) return deliver(taskSchema.parse(event.data), event.at, ctx);
       const { targets, unrouted } = targetsOf(options, ctx.envelope, ctx.envelope.recipients);
-      const tasks = targets.map(({ id, label, recipients }) => ({ target: id, label, recipients }));
-      if (unrouted.length > 0) tasks.push({ ...unroutedTarget, recipients: unrouted });
+      const header = "header" in event.data ? event.data.header : undefined;
+      // A worker that clears mail may be run again over old mail: who has it by now does not get it once more.
+      const had = event.name === "message.cleared" ? (options.deliveries?.(ctx.message) ?? []) : [];
+      const tasks = [
+        ...targets.map(({ id, label, recipients }) => ({ target: id, label, recipients })),
+        { ...unroutedTarget, recipients: unrouted },
+      ].flatMap((task) => withoutThose(task, had, header));
       const [only] = tasks;
       if (only && tasks.length === 1) return deliver(taskSchema.parse(only), event.at, ctx);
       for (const task of tasks) ctx.emit("delivery.requested", task, { key: task.target });
@@ -144,6 +157,17 @@ export function deliverWorker(options: Options): { worker: WorkerDefinition; clo
       await Promise.all([...transports.values()].map((transport) => transport.close()));
     },
   };
+}
+
+/** The task for those of its recipients who have not got the message; none when nobody is left. */
+function withoutThose(
+  task: Pick<Task, "target" | "label" | "recipients">,
+  had: readonly { target: string; delivered: readonly string[] }[],
+  header: HeaderEdits | undefined,
+): Pick<Task, "target" | "label" | "recipients" | "header">[] {
+  const delivered = had.find(({ target }) => target === task.target)?.delivered ?? [];
+  const recipients = task.recipients.filter((recipient) => !delivered.includes(recipient));
+  return recipients.length > 0 ? [{ ...task, recipients, ...(header ? { header } : {}) }] : [];
 }
 
 function policyOf(target: Target | undefined): RetryPolicy {

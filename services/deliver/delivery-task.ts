@@ -1,4 +1,4 @@
-import type { BouncedRecipient } from "@millrace/mail";
+import { type BouncedRecipient, headerEditsSchema } from "@millrace/mail";
 import { z } from "zod";
 import type { RecipientOutcome } from "./transport.ts";
 
@@ -20,6 +20,8 @@ export const taskSchema = z.object({
   failed: z.array(notDelivered).default([]),
   /** The last words about each recipient who has not got it: what a DSN tells. */
   said: z.array(notDelivered).default([]),
+  /** Edits of the header that the message was cleared with. */
+  header: headerEditsSchema.optional(),
   /** How often in a row it was put off because its target was in trouble. */
   suspensions: z.number().int().default(0),
 });

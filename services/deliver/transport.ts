@@ -1,5 +1,5 @@
 import type { Readable } from "node:stream";
-import type { Manifest, MessageId, ParsedMessage, Target } from "@millrace/mail";
+import type { HeaderEdits, Manifest, MessageId, ParsedMessage, Target } from "@millrace/mail";
 
 /** One attempt to hand one message to one target. */
 export interface DeliveryRequest {
@@ -12,11 +12,13 @@ export interface DeliveryRequest {
   attempt: number;
   /** `<message>.<target>`: the same at every attempt and every replay, for the far side to tell a repetition. */
   deliveryId: string;
-  /** The raw message as a stream, our Received field first. */
+  /** Edits of the stored header, which `raw`, `read` and `size` have seen; `parsed` has not. */
+  header?: HeaderEdits | undefined;
+  /** The raw message as a stream, as it is to be delivered: the stored one with its edits. */
   raw(): Promise<Readable>;
   /** The raw message in one piece: for messages known to be small. */
   read(): Promise<Buffer>;
-  /** Octets of the raw message. */
+  /** Octets of `raw`. */
   size: number;
   parsed(): Promise<ParsedMessage>;
   /** Aborted when the time for the attempt is over or the process stops: the attempt is broken off. */

@@ -1,26 +1,35 @@
 import { createHash, type Hash, hash } from "node:crypto";
 import { type Envelope, type Manifest, type MessageId, newMessageId } from "@millrace/mail";
-import type { Intake, Unavailable } from "@millrace/pipeline";
+import type { Intake, Unavailable } from "@millrace/pipeline/runtime";
 import type { Logger } from "@millrace/service";
 import { type Draft, SpoolFull } from "@millrace/spool";
 import type { Connection, Reception } from "./connection.ts";
+import { HeaderStart } from "./header-start.ts";
 import { HopCount } from "./hop-count.ts";
 import { LineEndings } from "./line-endings.ts";
+import type { hopsPolicy } from "./policies/own-policies.ts";
+import type { Policies } from "./policies/policies.ts";
+import { dataFacts } from "./policies/transaction-facts.ts";
+import type { TransactionTags } from "./policies/transaction-tags.ts";
 import { receivedField } from "./received-field.ts";
-import { type Refusal, refusals } from "./refusal.ts";
+import { Refusal, refusalOf, refusals } from "./refusal.ts";
 import { envelopeOf } from "./transaction-envelope.ts";
 import type { Turns } from "./turns.ts";
 
 export interface MessageRules {
   hostname: string;
   intake: Pick<Intake, "unavailable" | "draft" | "accept">;
+  policies: Policies;
+  tags: TransactionTags;
+  /** Milliseconds for the commit. */
+  commitTimeout: number;
   /** Turns at writing to the spool, shared by all messages. */
   turns: Turns;
   log: Logger;
   /** Octets of the largest message. */
   maxOctets: number;
-  /** Received fields a message may bring with it. */
-  maxHops: number;
+  /** Asked as the Received fields come. */
+  hops: ReturnType<typeof hopsPolicy>;
   bareLineEndings: "reject" | "normalize";
 }
 
@@ -37,9 +46,9 @@ export function acceptMessage(rules: MessageRules, connection: Connection): Rece
 
 /**
  * receiving: octets go to the spool. refused: the rest is read and dropped, the reply follows the final dot.
- * committing: the spool decides. answered: nothing more to say.
+ * deciding: policies are asked. committing: the spool decides. answered: nothing more to say.
  */
-type State = "receiving" | "refused" | "committing" | "answered";
+type State = "receiving" | "refused" | "deciding" | "committing" | "answered";
 
 class Acceptance implements Reception {
   private readonly rules: MessageRules;
@@ -49,6 +58,8 @@ class Acceptance implements Reception {
   private readonly draft: Draft;
   private readonly hops = new HopCount();
   private readonly lineEndings = new LineEndings();
+  /** Only where policies are asked about messages. */
+  private readonly headerStart: HeaderStart | undefined;
   /** Our Received field until it is in the spool; it goes before everything else. */
   private field: Buffer | undefined;
   private readonly fieldSize: number;
@@ -72,6 +83,7 @@ class Acceptance implements Reception {
     this.connection = connection;
     this.receivedMax = 2 * rules.maxOctets;
     this.envelope = envelopeOf(connection);
+    if (rules.policies.asks("data")) this.headerStart = new HeaderStart();
     const field = receivedField({
       id: this.id,
       hostname: rules.hostname,
@@ -108,17 +120,18 @@ class Acceptance implements Reception {
       this.refuse(refusal);
       return;
     }
+    this.headerStart?.add(octets);
     this.held.push(octets);
     this.heldOctets += octets.length;
   }
 
   private judge(octets: Buffer): Refusal | undefined {
-    const { maxOctets, maxHops, bareLineEndings } = this.rules;
+    const { maxOctets, hops, bareLineEndings } = this.rules;
     if (bareLineEndings === "reject" && this.lineEndings.scan(octets) > 0) return refusals.bareLineEnding;
     this.size += octets.length;
     if (this.size > maxOctets) return refusals.tooLarge;
     this.hops.scan(octets);
-    return this.hops.hops > maxHops ? refusals.tooManyHops : undefined;
+    return refusalOf(hops.decide({ hops: this.hops.hops }), hops.name);
   }
 
   /** Writes what is held. The client waits meanwhile, so that no message is in memory as a whole. */
@@ -175,23 +188,48 @@ class Acceptance implements Reception {
     if (this.state === "refused") {
       this.answer(this.refusal);
     } else if (this.state === "receiving") {
-      this.state = "committing";
-      this.commit().then(
-        () => this.accepted(),
-        (error: Error) => this.failed(error),
-      );
+      const sha256 = this.sha256();
+      if (this.headerStart)
+        this.decide(sha256, this.headerStart).catch((error: Error) => this.undecided(error));
+      else this.beginCommit(sha256, this.rules.tags.of(this.connection));
     }
   }
 
-  private async commit(): Promise<void> {
+  /** Asks the policies about the whole message. */
+  private async decide(sha256: string, header: HeaderStart): Promise<void> {
+    const { connection, rules, id: message, size } = this;
+    const { policies, tags, commitTimeout } = rules;
+    this.state = "deciding";
+    connection.allow(policies.longest + commitTimeout);
+    const body = { message, size, sha256, hops: this.hops.hops, headers: header.fields() };
+    const answer = await policies.ask(dataFacts(connection, body, tags.of(connection)));
+    if (this.state !== "deciding") return;
+    if (answer instanceof Refusal) {
+      this.refuse(answer);
+      this.answer(answer);
+    } else {
+      connection.allow(commitTimeout);
+      this.beginCommit(sha256, answer);
+    }
+  }
+
+  private beginCommit(sha256: string, tags: string[]): void {
+    this.state = "committing";
+    this.commit(sha256, tags).then(
+      () => this.accepted(),
+      (error: Error) => this.failed(error),
+    );
+  }
+
+  private async commit(sha256: string, tags: string[]): Promise<void> {
     const manifest: Manifest = {
       v: 1,
       id: this.id,
       receivedAt: Date.now(),
       size: this.size,
-      sha256: this.sha256(),
+      sha256,
       receivedFieldSize: this.fieldSize,
-      envelope: this.envelope,
+      envelope: tags.length > 0 ? { ...this.envelope, tags } : this.envelope,
     };
     try {
       const unavailable = this.rules.intake.unavailable("under way");
@@ -248,7 +286,14 @@ class Acceptance implements Reception {
       // The end of the body waits behind a write that does not end.
       this.refuse(refusals.temporary, error);
       this.goOn();
+    } else if (this.state === "deciding") {
+      this.undecided(new Error("the policies have not decided in their time"));
     }
+  }
+
+  private undecided(error: Error): void {
+    this.refuse(refusals.temporary, error);
+    this.answer(refusals.temporary);
   }
 
   /** Before the final dot nothing of the message may stay. Once that has come, the commit goes on without the client. */
@@ -282,6 +327,7 @@ class Acceptance implements Reception {
     const line = {
       message: id,
       reason: refusal.message,
+      policy: refusal.policy,
       from: envelope.from,
       size,
       client: envelope.client.ip,

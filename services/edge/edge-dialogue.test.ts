@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, before, test } from "node:test";
-import type { Unavailable } from "@millrace/pipeline";
+import type { Unavailable } from "@millrace/pipeline/runtime";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
 import { SmtpDialogue } from "@millrace/test/smtp-dialogue";
 import { beginMessage, startTestEdge, type TestEdge } from "./testing/test-edge.ts";

@@ -1,11 +1,23 @@
-import { readFileSync } from "node:fs";
-import type { AddressInfo } from "node:net";
-import type { Route } from "@millrace/mail";
-import type { Intake } from "@millrace/pipeline";
-import { type Logger, type Settings, StartError } from "@millrace/service";
-import type { SMTPServerOptions } from "smtp-server";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Limits } from "@millrace/limits";
+import type { Route, TargetConfig } from "@millrace/mail";
+import {
+  isLoopback,
+  type Listener,
+  type Logger,
+  openRelays,
+  type PolicyConfig,
+  type Settings,
+} from "@millrace/service";
+import type { SMTPConnection } from "smtp-server/lib/smtp-connection.js";
 import { acceptMessage } from "./accept-message.ts";
-import { GuardedServer } from "./connection-guard.ts";
+import type { Authentication } from "./authentication.ts";
+import { type OpenListener, openListener } from "./edge-listener.ts";
+import { limitChecks } from "./limits.ts";
+import { type EdgeIntake, edgeMetrics } from "./metrics.ts";
+import { hopsPolicy } from "./policies/own-policies.ts";
+import { openPolicies, type Policies } from "./policies/policies.ts";
+import { TransactionTags } from "./policies/transaction-tags.ts";
 import { transactionChecks } from "./transaction.ts";
 import { Turns } from "./turns.ts";
 
@@ -14,108 +26,135 @@ const writesAtOnce = 32;
 
 export interface EdgeOptions {
   settings: Settings;
+  listeners: readonly Listener[];
   hostname: string;
   routes: readonly Route[];
-  intake: Pick<Intake, "unavailable" | "draft" | "accept">;
+  relay: TargetConfig | undefined;
+  /** Without it there is no AUTH. */
+  authentication: Authentication | undefined;
+  /** Without them nothing is limited but by this edge's own figures. */
+  limits: Limits | undefined;
+  intake: EdgeIntake;
+  /** Who is asked about each transaction, in this order. */
+  policies: readonly PolicyConfig[];
   log: Logger;
 }
 
 export interface Edge {
+  /** Port of the first listener. */
   port: number;
+  listening: { name: string; host: string; port: number; tls: Listener["tls"] }[];
+  /** Why no client should be sent here now; undefined when one should. */
+  unready(): string | undefined;
+  /** The figures in Prometheus's text format. */
+  metrics(): Promise<{ type: string; text: string }>;
+  /** Reads the certificates again. */
+  reload(): void;
   /**
-   * Stops listening, lets messages under way finish and tells everybody else to come back. Resolves within
-   * SMTP_COMMIT_TIMEOUT_SECONDS and 15 seconds.
+   * Goes on for SMTP_DRAIN_SECONDS, no longer ready, unless it is not to drain. Then stops listening, lets messages under way finish and tells
+   * everybody else to come back. Resolves within SMTP_COMMIT_TIMEOUT_SECONDS, the time of all policies together
+   * and 15 seconds after that.
    */
-  close(): Promise<void>;
+  close(options?: { drain: boolean }): Promise<void>;
 }
 
-/** Starts the SMTP server. @throws StartError when it cannot listen, or its certificate cannot be used */
-export async function startEdge({ settings, hostname, routes, intake, log }: EdgeOptions): Promise<Edge> {
+/**
+ * Starts the policies and the SMTP server.
+ * @throws StartError when it cannot listen, a certificate cannot be used, or a policy does not load
+ */
+export async function startEdge(options: EdgeOptions): Promise<Edge> {
+  const policies = await openPolicies(options.policies, options.settings.POLICY_HEAP_MB, options.log);
+  try {
+    return await startServer(options, policies);
+  } catch (error) {
+    await policies.close();
+    throw error;
+  }
+}
+
+async function startServer(options: EdgeOptions, policies: Policies): Promise<Edge> {
+  const { settings, hostname, routes, relay, authentication, log } = options;
+  const open: OpenListener[] = [];
+  let draining = false;
+  const unready = () => (draining ? "draining" : options.intake.unavailable()?.reason);
+  const metrics = edgeMetrics({
+    connections: () => new Map(open.map(({ name, server }) => [name, server.present.size])),
+    unready,
+    unavailable: () => options.intake.unavailable(),
+    expiries: () => open.flatMap(({ certificates }) => certificates?.expiries() ?? []),
+  });
+  const intake = metrics.timed(options.intake);
+  const tags = new TransactionTags();
+  const limits = limitChecks({ limits: options.limits, settings, metrics, log });
   const rules = {
     hostname,
     intake,
+    policies,
+    tags,
     log,
     turns: new Turns(writesAtOnce),
+    commitTimeout: settings.SMTP_COMMIT_TIMEOUT_SECONDS * 1_000,
     maxOctets: settings.SMTP_MAX_MESSAGE_BYTES,
-    maxHops: settings.SMTP_MAX_HOPS,
+    hops: hopsPolicy(settings.SMTP_MAX_HOPS),
     bareLineEndings: settings.SMTP_BARE_LINE_ENDINGS,
   };
-  const limits = {
-    commandTimeout: settings.SMTP_COMMAND_TIMEOUT_SECONDS * 1_000,
-    dataTimeout: settings.SMTP_DATA_TIMEOUT_SECONDS * 1_000,
-    commitTimeout: settings.SMTP_COMMIT_TIMEOUT_SECONDS * 1_000,
-    maxErrors: settings.SMTP_MAX_ERRORS,
+  const shared = {
+    settings,
+    hostname,
+    metrics,
+    decisionTimeout: policies.longest,
+    log,
+    connections: new Set<SMTPConnection>(),
+    decisions: {
+      ...transactionChecks({ hostname, routes, relay, intake, policies, tags, limits, log }),
+      admit: limits.admit,
+      left: limits.left,
+      data: (connection: Parameters<typeof acceptMessage>[1]) => acceptMessage(rules, connection),
+      authenticate: authentication?.authenticate,
+      connected: ({ id, remoteAddress }: { id: string; remoteAddress: string }) =>
+        log.debug({ session: id, client: remoteAddress }, "connected"),
+      closed: ({ id, remoteAddress }: { id: string; remoteAddress: string }) =>
+        log.debug({ session: id, client: remoteAddress }, "disconnected"),
+    },
   };
-  const server = createServer(settings, hostname, (options) => {
-    return new GuardedServer(options, limits, {
-      ...transactionChecks({ hostname, routes, intake, log }),
-      data: (connection) => acceptMessage(rules, connection),
-      connected: (session) => log.debug({ session: session.id, client: session.remoteAddress }, "connected"),
-      closed: (session) => log.debug({ session: session.id, client: session.remoteAddress }, "disconnected"),
-    });
-  });
-  const port = await listen(server, settings);
-  server.on("error", (error) => log.debug({ err: error }, "connection failed"));
-  return { port, close: () => server.shutDown() };
-}
-
-function createServer(
-  settings: Settings,
-  hostname: string,
-  create: (options: SMTPServerOptions) => GuardedServer,
-): GuardedServer {
-  const options: SMTPServerOptions = {
-    name: hostname,
-    banner: "Millrace",
-    heloResponse: "%s greets %s",
-    size: settings.SMTP_MAX_MESSAGE_BYTES,
-    maxRecipients: settings.SMTP_MAX_RECIPIENTS,
-    maxClients: settings.SMTP_MAX_CLIENTS,
-    maxCommandLength: settings.SMTP_MAX_COMMAND_BYTES,
-    hideENHANCEDSTATUSCODES: false,
-    disableReverseLookup: true,
-    logger: false,
+  for (const line of openRelays({ routes, listeners: options.listeners })) log.warn(line);
+  const closeAll = () => Promise.all(open.map((each) => each.close()));
+  try {
+    for (const listener of options.listeners) {
+      warnOfOpenDoor(listener, log);
+      open.push(await openListener(listener, shared));
+    }
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+  return {
+    port: open[0]?.port ?? 0,
+    listening: open.map(({ name, host, port, tls }) => ({ name, host, port, tls })),
+    unready,
+    metrics: metrics.text,
+    reload() {
+      for (const { certificates } of open) certificates?.reload();
+      log.info({ listeners: open.map(({ name }) => name) }, "certificates read again");
+    },
+    async close({ drain } = { drain: true }) {
+      draining = true;
+      const { SMTP_DRAIN_SECONDS: seconds } = settings;
+      if (drain && seconds > 0) {
+        log.info({ seconds }, "draining");
+        await sleep(seconds * 1_000);
+      }
+      await closeAll();
+      await policies.close();
+    },
   };
-  const disabledCommands = ["AUTH", "WIZ", "SHELL", "KILL"];
-  if (!settings.SMTP_ENABLE_TLS) {
-    return create({ ...options, disabledCommands: [...disabledCommands, "STARTTLS"] });
-  }
-  const cert = readPem("SMTP_TLS_CERT", settings.SMTP_TLS_CERT);
-  const key = readPem("SMTP_TLS_KEY", settings.SMTP_TLS_KEY);
-  try {
-    return create({ ...options, disabledCommands, cert, key, minVersion: "TLSv1.2" });
-  } catch (error) {
-    throw new StartError(
-      `SMTP_TLS_CERT=${settings.SMTP_TLS_CERT} and SMTP_TLS_KEY=${settings.SMTP_TLS_KEY} cannot be used (${(error as Error).message}): name a certificate chain and its own key, both PEM`,
-    );
-  }
 }
 
-/** Without a certificate of its own, smtp-server would take one whose key is published. */
-function readPem(name: string, path: string | undefined): Buffer {
-  if (!path) throw new StartError(`${name} is not set, but SMTP_ENABLE_TLS is true: name a PEM file`);
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    throw new StartError(`${name}=${path} cannot be read (${(error as Error).message}): name a PEM file`);
-  }
-}
-
-function listen(server: GuardedServer, { SMTP_HOST: host, SMTP_PORT: port }: Settings): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const refused = (error: NodeJS.ErrnoException) => {
-      const reasons: Record<string, string> = {
-        EADDRINUSE: `SMTP_PORT=${port} is in use on ${host}: stop what listens there, or set SMTP_PORT to a free one`,
-        EACCES: `SMTP_PORT=${port} is for root only: set SMTP_PORT to one from 1024, and let a proxy listen on this one`,
-        EADDRNOTAVAIL: `SMTP_HOST=${host} is no address of this machine: set SMTP_HOST to one that is, or to 0.0.0.0`,
-      };
-      const cannot = `SMTP_HOST=${host} SMTP_PORT=${port}: cannot listen there (${error.message}); choose others`;
-      reject(new StartError(reasons[error.code ?? ""] ?? cannot));
-    };
-    server.once("error", refused);
-    server.listen(port, host, () => {
-      server.off("error", refused);
-      resolve((server.server.address() as AddressInfo).port);
-    });
-  });
+/** Whoever reaches such a listener past its proxy counts as secure, with a connection in the clear. */
+function warnOfOpenDoor({ name, host, tls, proxies }: Listener, log: Logger): void {
+  if (tls !== "proxy" || proxies || isLoopback(host)) return;
+  log.warn(
+    { listener: name, host },
+    "every session counts as secure, whoever connects: let the proxy send PROXY headers and name it in proxyProtocol.from, or see that nobody else reaches this address",
+  );
 }

@@ -2,7 +2,7 @@ import type { Envelope } from "@millrace/mail";
 import type { Connection } from "./connection.ts";
 
 /** The envelope of the transaction a connection is in. */
-export function envelopeOf({ session, tls }: Connection): Envelope {
+export function envelopeOf({ session, tls, user }: Connection): Envelope {
   const { mailFrom, rcptTo, smtpUtf8 } = session.envelope;
   const sender = mailFrom || { address: "", args: false as const };
   const body = sender.args && typeof sender.args.BODY === "string" ? sender.args.BODY.toLowerCase() : "";
@@ -16,8 +16,8 @@ export function envelopeOf({ session, tls }: Connection): Envelope {
     client: { ip: session.remoteAddress, port: session.remotePort },
     helo: session.hostNameAppearsAs || "",
     // RFC 6531 §4.3 has names of its own for the extension.
-    protocol: smtputf8 ? `UTF8SMTP${tls ? "S" : ""}` : session.transmissionType,
+    protocol: smtputf8 ? `UTF8SMTP${session.secure ? "S" : ""}${user ? "A" : ""}` : session.transmissionType,
     tls,
-    user: null,
+    user: user?.name ?? null,
   };
 }

@@ -1,3 +1,4 @@
+import { extname } from "node:path";
 import { type DefectCode, type MessageId, TemporaryFailure } from "@millrace/mail";
 import type { ParseLimits } from "@millrace/mime";
 import { NotSpooled, type Spool } from "@millrace/spool";
@@ -48,10 +49,13 @@ export interface ThreadOptions {
  */
 const inOnePiece = 262_144;
 
+/** TypeScript in a workspace, JavaScript in an installation: as this file is. */
+const threadFile = new URL(`./parse-thread${extname(import.meta.url)}`, import.meta.url);
+
 export function openParseThreads(options: ThreadOptions): ParseThreads {
   const { redisUrl, spool, threads, timeout, heapMb, limits } = options;
   const pool = new Piscina<ParseBatch, ParseOutcome[]>({
-    filename: (options.file ?? new URL("./parse-thread.ts", import.meta.url)).href,
+    filename: (options.file ?? threadFile).href,
     minThreads: threads,
     maxThreads: threads,
     idleTimeout: Number.POSITIVE_INFINITY,

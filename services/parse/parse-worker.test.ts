@@ -6,6 +6,7 @@ import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type MessageId, newMessageId } from "@millrace/mail";
 import { defaultParseLimits } from "@millrace/mime";
+import type { WorkerContext } from "@millrace/pipeline";
 import {
   type Intake,
   type MemoryRoom,
@@ -15,8 +16,7 @@ import {
   type Pipeline,
   type RunningWorker,
   startWorker,
-  type WorkerContext,
-} from "@millrace/pipeline";
+} from "@millrace/pipeline/runtime";
 import { createLogger } from "@millrace/service";
 import { NotSpooled } from "@millrace/spool";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
@@ -99,11 +99,15 @@ async function handle(id: MessageId, given: Partial<WorkerContext> = {}): Promis
       idempotencyKey: id,
     },
     signal: new AbortController().signal,
-    raw: async () => pipeline.spool.open(id),
+    config: undefined,
+    raw: () => pipeline.spool.open(id),
     read: () => pipeline.spool.read(id),
-    parsed: () => Promise.reject(new Error("not asked for")),
-    attachment: () => Promise.reject(new Error("not asked for")),
-    emit: (event, data) => void emitted.push({ event, ...data }),
+    parsed: notAskedFor,
+    attachments: notAskedFor,
+    attachment: notAskedFor,
+    once: notAskedFor,
+    snooze: notAskedFor,
+    emit: (event, data) => void emitted.push({ event, ...(data as object) }),
     progress: () => {},
     ...given,
   };
@@ -154,3 +158,7 @@ test("a body that is gone is the runtime's to judge", async () => {
   await assert.rejects(handle(newMessageId()), (error) => error instanceof NotSpooled);
   await assert.rejects(handle(newMessageId(), { crashes: 3 }), (error) => error instanceof NotSpooled);
 });
+
+function notAskedFor(): never {
+  throw new Error("not asked for");
+}

@@ -1,6 +1,7 @@
 import type { Readable } from "node:stream";
 import { parseHeaderOnly } from "@millrace/mime";
-import { defineWorker, type MemoryRoom, type WorkerContext, type WorkerDefinition } from "@millrace/pipeline";
+import { defineWorker, type WorkerContext, type WorkerDefinition } from "@millrace/pipeline";
+import type { MemoryRoom } from "@millrace/pipeline/runtime";
 import type { Spool } from "@millrace/spool";
 import { ParserGaveUp, type ParseThreads } from "./parse-threads.ts";
 
@@ -25,7 +26,7 @@ export function parseWorker(deps: {
   const { threads, spool, room, concurrency } = deps;
 
   const goOnUnparsed = async (ctx: WorkerContext, reason: string): Promise<void> => {
-    const parsed = parseHeaderOnly(await headOf(await ctx.raw()), reason);
+    const parsed = parseHeaderOnly(await headOf(ctx.raw()), reason);
     await spool.putParsed(ctx.message, parsed);
     ctx.log.warn({ reason }, "unparsed");
     ctx.emit("message.parsed", { unparsed: true, defects: parsed.defects.map(({ code }) => code) });

@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { newMessageId } from "@millrace/mail";
 import { openMailStore } from "@millrace/mailstore";
+import { journalTail } from "@millrace/pipeline/runtime";
 import { createLogger, patientRedis } from "@millrace/service";
 import { startDeadLine } from "@millrace/test/dead-line";
 import { startRedis } from "@millrace/test/redis";
@@ -35,6 +36,41 @@ test("a connection that dies without a word is made anew, and the journal goes o
     mailstore.close();
     direct.disconnect();
     await line.close();
+    await server.stop();
+    await rm(folder, { recursive: true });
+  }
+});
+
+test("what was archived stays for somebody who follows the journal, until it is read", async () => {
+  const server = await startRedis();
+  const redis = patientRedis(server.url);
+  const tail = journalTail(redis);
+  const folder = await mkdtemp(join(tmpdir(), "millrace-archive-"));
+  const mailstore = openMailStore({ directory: folder });
+  const stop = startArchiving(server.url, mailstore, createLogger("test", "silent"));
+  const until = async (condition: () => Promise<boolean> | boolean) => {
+    for (const deadline = Date.now() + 30_000; !(await condition()); await sleep(20)) {
+      assert.ok(Date.now() < deadline, `within 30 s: ${condition}`);
+    }
+  };
+  try {
+    await tail.keepFor("somebody", "0-0");
+    for (let i = 0; i < 5; i++) {
+      const entry = { message: newMessageId(), at: Date.now(), event: "x", worker: "w", data: {} };
+      await redis.xadd("millrace:{0}:journal", "*", "j", JSON.stringify(entry));
+    }
+    const newest = await tail.last();
+    await until(() => mailstore.cursor() === newest);
+    const entries = await tail.after("0-0", 10);
+    assert.equal(entries.length, 5);
+    await tail.keepFor("somebody", entries[2]?.seq ?? "");
+    await until(async () => (await tail.length()) === 2);
+    await tail.release("somebody");
+    await until(async () => (await tail.length()) === 0);
+  } finally {
+    await stop();
+    mailstore.close();
+    redis.disconnect();
     await server.stop();
     await rm(folder, { recursive: true });
   }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MailStore } from "@millrace/mailstore";
-import { journalTail } from "@millrace/pipeline";
+import { journalTail } from "@millrace/pipeline/runtime";
 import { type Logger, patientRedis } from "@millrace/service";
 
 /** Entries in one transaction, and milliseconds between two: a busy journal shares its fsyncs. */
@@ -27,9 +27,14 @@ export function startArchiving(
   const loop = async () => {
     while (!stopping) {
       try {
-        const entries = await tail.after(mailstore.cursor(), most, 500);
+        const cursor = mailstore.cursor();
+        const entries = await tail.after(cursor, most, 500);
         const last = entries.at(-1);
-        if (!last) continue;
+        if (!last) {
+          // What was kept for somebody who follows the journal, and has been read.
+          if ((await tail.length()) > 0) await tail.trim(cursor);
+          continue;
+        }
         mailstore.archive(entries);
         await tail.trim(last.seq);
         if (entries.length < most) await sleep(pause);

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Route } from "@millrace/mail";
 import type { MailStore } from "@millrace/mailstore";
-import { type Pipeline, retain } from "@millrace/pipeline";
+import { type Pipeline, retain } from "@millrace/pipeline/runtime";
 import type { Logger } from "@millrace/service";
 
 const everyDay = 86_400_000;

@@ -7,14 +7,14 @@ import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { emptyParsedMessage, type Manifest, newMessageId } from "@millrace/mail";
 import { type MailStore, openMailStore } from "@millrace/mailstore";
+import { defineWorker } from "@millrace/pipeline";
 import {
-  defineWorker,
   type Intake,
   openIntake,
   openPipeline,
   type Pipeline,
   startWorker,
-} from "@millrace/pipeline";
+} from "@millrace/pipeline/runtime";
 import { createLogger } from "@millrace/service";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
 import { startArchiving } from "./archive-journal.ts";

@@ -9,11 +9,13 @@ import { isolation } from "./isolation.ts";
 import { latency } from "./latency.ts";
 import { isInMemory, machine } from "./machine.ts";
 import { memory } from "./memory.ts";
+import { proxied } from "./proxied.ts";
 import { formatTable, median, type Row } from "./table.ts";
+import { worker } from "./worker.ts";
 
 const usage = `usage: npm run bench -- [options]
-  --only LIST    some of accept, e2e, latency, memory, isolation, history, peers (all but the long history). Without
-                 peers, Millrace alone; peers alone, all but Millrace
+  --only LIST    some of accept, proxy, e2e, latency, worker, memory, isolation, history, peers (all but the long history).
+                 Without peers, Millrace alone; peers alone, all but Millrace
   --messages N   messages in one round (10000)
   --rounds N     rounds that count (3)
   --sessions N   connections at the same time (100)
@@ -24,7 +26,7 @@ const usage = `usage: npm run bench -- [options]
                  /var/tmp where that one is in memory)
   --json         figures as JSON, every round's among them
 `;
-const usual = ["accept", "e2e", "latency", "memory", "isolation", "peers"];
+const usual = ["accept", "proxy", "e2e", "latency", "worker", "memory", "isolation", "peers"];
 const parts = [...usual, "history"];
 
 const options = readOptions();
@@ -53,8 +55,10 @@ const shared = {
 const rows: Row[] = [];
 try {
   if (wanted("accept")) rows.push(...(await accept(shared)));
+  if (wanted("proxy") && !onlyPeers) rows.push(...(await proxied(shared)));
   if (wanted("e2e")) rows.push(...(await endToEnd(shared)));
   if (wanted("latency")) rows.push(...(await latency({ ...shared, perSecond: 200 })));
+  if (wanted("worker")) rows.push(...(await worker(shared)));
   if (options.only.includes("history")) rows.push(...(await history(shared)));
   if (wanted("memory") && !onlyPeers) rows.push(...(await memory(shared)));
   if (wanted("isolation") && !onlyPeers) rows.push(...(await isolation(shared)));

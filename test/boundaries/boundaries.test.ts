@@ -74,6 +74,8 @@ test("a dependency against the direction is found", () => {
       { from: "services/edge", to: "services/store", dev },
       { from: "services/edge", to: "libs/pipeline", dev },
       { from: "libs/new", to: "libs/mail", dev },
+      { from: "services/examples", to: "libs/pipeline", dev },
+      { from: "services/examples", to: "libs/mail", dev },
       { from: "services/edge", to: "test", dev: true },
       { from: "services/edge", to: "test", dev },
     ]),
@@ -82,6 +84,7 @@ test("a dependency against the direction is found", () => {
       "libs/mime must not depend on libs/pipeline",
       "services/edge must not depend on services/store",
       "libs/new must not depend on libs/mail",
+      "services/examples must not depend on libs/mail",
       "services/edge must not depend on test",
     ],
   );

@@ -14,6 +14,9 @@ const libsBelow: Record<string, readonly string[]> = {
   "libs/spool": ["libs/mail"],
   "libs/mailstore": ["libs/mail"],
   "libs/service": ["libs/mail"],
+  "libs/webhook": [],
+  "libs/limits": ["libs/service"],
+  "libs/auth": ["libs/mail", "libs/service", "libs/webhook", "libs/limits"],
   "libs/pipeline": ["libs/mail", "libs/mime", "libs/spool", "libs/mailstore", "libs/service"],
 };
 
@@ -24,6 +27,7 @@ const soleImporters: Record<string, { project: string; testsToo: boolean }> = {
 };
 
 const environmentReader = "libs/service";
+const examples = "services/examples";
 
 /** Everything in the sources that the architecture forbids, each as `file:line: what`. */
 export function importViolations({ projects, modules }: Workspace): string[] {
@@ -52,6 +56,8 @@ export function graphViolations(edges: readonly { from: string; to: string; dev:
 
 function mayDepend(from: string, to: string): boolean {
   if (from === "test" || from === to) return true;
+  // They show what can be done with the SDK alone.
+  if (from === examples) return to === "libs/pipeline";
   if (from.startsWith("libs/")) return libsBelow[from]?.includes(to) ?? false;
   return to.startsWith("libs/");
 }
@@ -74,6 +80,8 @@ function packageProblem(
 
   const target = projects.find((each) => each.name === name);
   if (target && !target.entries.has(specifier)) return `imports ${specifier}, past the entry of ${name}`;
+  if (project.root === examples && target && target.root !== examples && !forTests && name !== specifier)
+    return `imports ${specifier}; ${examples} has the SDK alone, ${name}`;
   if (target && !mayDepend(project.root, target.root) && !(forTests && target.root === "test"))
     return `imports ${name}; ${project.root} must not depend on ${target.root}`;
 

@@ -1,4 +1,5 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, readFileSync, rmSync, statfsSync, truncateSync, writeFileSync } from "node:fs";
 import { mkdtemp, open, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -15,6 +16,8 @@ const run = (...words: string[]) => exec("setsid", ["--wait", ...words], { env }
 const size = 4 * 2 ** 30;
 /** Milliseconds an unmount may take: the last process on the disk may still be dying. */
 const patience = 20_000;
+/** Milliseconds somebody else's mount namespace, begun while the disk was mounted, may keep a copy of the mount. */
+const copyPatience = 240_000;
 
 /** A file system of its own in a file, which can be full, and which can lose its power. Needs root. */
 export class Disk {
@@ -48,12 +51,26 @@ export class Disk {
   }
 
   /**
-   * Takes the power away: from now on nothing is written any more, neither what lies in the page cache nor what the
-   * journal has not been told to commit.
+   * Gets ready to take the power away. The function it returns does so: from that instant on nothing is written any
+   * more, neither what lies in the page cache nor what the journal has not been told to commit.
    */
-  async cutPower(): Promise<void> {
-    // Without -f: with it, the journal would be flushed first.
-    await run("xfs_io", "-x", "-c", "shutdown", this.mountpoint);
+  async readyToCut(): Promise<() => Promise<void>> {
+    const xfsIo = spawn("xfs_io", ["-x", this.mountpoint], { env, detached: true, stdio: "pipe" });
+    await once(xfsIo, "spawn");
+    // A program that is only just starting would put the cut some milliseconds behind what its caller calls the instant.
+    await sleep(100);
+    return async () => {
+      let said = "";
+      for (const stream of [xfsIo.stdout, xfsIo.stderr])
+        stream.on("data", (text: Buffer) => {
+          said += text.toString();
+        });
+      // Without -f: with it, the journal would be flushed first.
+      xfsIo.stdin.end("shutdown\nquit\n");
+      const [status] = await once(xfsIo, "close");
+      if (status !== 0 || said !== "")
+        throw new Error(`no power cut at ${this.mountpoint}: ${status} ${said}`);
+    };
   }
 
   async unmount(): Promise<void> {
@@ -66,6 +83,15 @@ export class Disk {
         await sleep(50);
       }
     }
+    // Only then it is gone: mounted again before, it would be the same file system, still without power.
+    for (const deadline = Date.now() + copyPatience; await this.isHeld(); await sleep(100)) {
+      if (Date.now() > deadline)
+        throw new Error(`${this.mountpoint} is unmounted, and another mount namespace still holds it`);
+    }
+  }
+
+  private async isHeld(): Promise<boolean> {
+    return (await run("losetup", "--associated", this.image)).stdout !== "";
   }
 
   /** Takes all space that is left. */
@@ -106,7 +132,8 @@ export async function probePowerCut(folder: string): Promise<void> {
     await file.sync();
     await file.close();
     await writeFile(unsynced, "lost");
-    await disk.cutPower();
+    const cut = await disk.readyToCut();
+    await cut();
     await disk.unmount();
     await disk.mount();
     if (contentOf(synced) !== "kept")

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { journalTail, redisLedger } from "@millrace/pipeline";
+import { journalTail, redisLedger } from "@millrace/pipeline/runtime";
 import type { Site } from "./site.ts";
 
 /** What is still to be done when the time is over. */

@@ -30,6 +30,7 @@ export class Load {
   readonly sent: Sent[] = [];
   private readonly options: LoadOptions;
   private readonly senders: Promise<void>[];
+  private readonly wire = { cut: false };
   private ending = false;
   private acknowledgedNow = 0;
 
@@ -41,6 +42,16 @@ export class Load {
   /** How many mails were acknowledged so far. */
   get acknowledged(): number {
     return this.acknowledgedNow;
+  }
+
+  /** From now on no octet reaches a sender: what they are waiting for they will never know. */
+  cutWire(): void {
+    this.wire.cut = true;
+  }
+
+  /** Lets senders hear again, once nobody is left of those they were connected to. */
+  mendWire(): void {
+    this.wire.cut = false;
   }
 
   /** Lets every sender finish the mail it has in hand. */
@@ -55,7 +66,7 @@ export class Load {
     const random = this.options.random.fork(`sender ${sender}`);
     let number = 0;
     while (!this.ending) {
-      const client = await SmtpClient.open(port);
+      const client = await SmtpClient.open(port, this.wire);
       if (!client) {
         await sleep(retryPause);
         continue;

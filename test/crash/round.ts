@@ -74,7 +74,10 @@ export async function runRound(
   const unfinished = await untilIdle(site, options.idleWithin ?? idleWithin);
   if (unfinished) problems.push(unfinished.problem);
   if (kind.disks) collector.mistrustDisks();
-  const verdict = judge(await collector.collect(), unfinished?.inFlight);
+  const evidence = await collector.collect().catch((error: Error) => {
+    throw new Error([...problems, error.message].join("; then: "), { cause: error });
+  });
+  const verdict = judge(evidence, unfinished?.inFlight);
   const repeated = verdict.repeated.filter((line) => !collector.repeated.has(line));
   for (const line of repeated) collector.repeated.add(line);
   problems.push(...verdict.problems, ...(await auditProblems(site, collector.acknowledged())));

@@ -28,13 +28,14 @@ export class SmtpClient {
   private ended = false;
   private wake = () => {};
 
-  private constructor(socket: Socket) {
+  private constructor(socket: Socket, wire: { readonly cut: boolean }) {
     this.socket = socket;
     const end = () => {
       this.ended = true;
       this.wake();
     };
     socket.on("data", (data: Buffer) => {
+      if (wire.cut) return;
       this.input += data.toString("latin1");
       this.wake();
     });
@@ -42,10 +43,14 @@ export class SmtpClient {
     socket.on("end", end).on("close", end);
   }
 
-  /** Connects and greets; undefined when nobody listens, or will not talk. */
-  static async open(port: number): Promise<SmtpClient | undefined> {
+  /**
+   * Connects and greets; undefined when nobody listens, or will not talk.
+   *
+   * @param wire while it is cut, nothing that comes is heard
+   */
+  static async open(port: number, wire: { readonly cut: boolean }): Promise<SmtpClient | undefined> {
     const socket = connect({ port, host: "127.0.0.1", noDelay: true });
-    const client = new SmtpClient(socket);
+    const client = new SmtpClient(socket, wire);
     await Promise.race([once(socket, "connect"), once(socket, "close")]).catch(() => {});
     if (
       (await client.reply())?.startsWith("220") &&

@@ -29,6 +29,8 @@ export interface Started {
 export class Installation {
   readonly folder = mkdtempSync(join(tmpdir(), "mr-"));
   readonly env: Record<string, string>;
+  /** Whether its configuration says by itself what the edges listen on. */
+  private readonly hasListeners: boolean;
   private process: ChildProcess | undefined;
   /** Milliseconds `up` may take to be ready. */
   startWithin = 60_000;
@@ -39,24 +41,31 @@ export class Installation {
 
   /**
    * @param config written as `millrace.config.json`, if given
-   * @param env beside a clean environment; `up` takes a free SMTP_PORT, and keeps it, unless it is set
+   * @param env beside a clean environment; `up` takes a free SMTP_PORT, and keeps it, unless it or `listeners` is set
    */
-  constructor(options: { config?: unknown; env?: Record<string, string> } = {}) {
+  constructor(options: { config?: object; env?: Record<string, string> } = {}) {
     const { PATH = "", HOME = "" } = process.env;
     this.env = { PATH, HOME, CONSOLE_PORT: "0", LOG_LEVEL: "warn", ...options.env };
+    this.hasListeners = Object.hasOwn(options.config ?? {}, "listeners");
     if (options.config)
       writeFileSync(join(this.folder, "millrace.config.json"), JSON.stringify(options.config));
   }
 
-  /** Runs one command to its end. */
-  async run(args: string[], env: Record<string, string> = {}): Promise<Output> {
+  /**
+   * Runs one command to its end.
+   *
+   * @param input what it reads on its standard input
+   */
+  async run(args: string[], env: Record<string, string> = {}, input?: string): Promise<Output> {
     try {
-      const { stdout, stderr } = await promisify(execFile)(process.execPath, [command, ...args], {
+      const running = promisify(execFile)(process.execPath, [command, ...args], {
         cwd: this.folder,
         env: { ...this.env, ...env },
         encoding: "buffer",
         maxBuffer: 256 * 1024 * 1024,
       });
+      if (input !== undefined) running.child.stdin?.end(input);
+      const { stdout, stderr } = await running;
       return { stdout, stderr: stderr.toString(), status: 0 };
     } catch (error) {
       const { stdout, stderr, code } = error as { stdout: Buffer; stderr: Buffer; code: number };
@@ -96,7 +105,7 @@ export class Installation {
   /** Starts `millrace up` and resolves when it says it is ready. */
   async up(...args: string[]): Promise<void> {
     this.output = "";
-    this.env.SMTP_PORT ??= String(await freePort());
+    if (!this.hasListeners) this.env.SMTP_PORT ??= String(await freePort());
     const child = spawn(process.execPath, [command, "up", ...args], {
       cwd: this.folder,
       env: this.env,
@@ -134,7 +143,8 @@ export class Installation {
     return pid;
   }
 
-  private pids(name: string): number[] {
+  /** Pids of all processes of that name. */
+  pids(name: string): number[] {
     const isOurs = (pid: number): boolean => {
       try {
         const line = readFileSync(`/proc/${pid}/cmdline`, "utf8");

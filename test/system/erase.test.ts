@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type MessageSummary, openMailStore } from "@millrace/mailstore";
-import { freePort } from "../support/free-port.ts";
+import { closedPort } from "../support/free-port.ts";
 import { Installation, until } from "../support/millrace.ts";
 import { type Mail, mail, sendAll } from "../support/sender.ts";
 
@@ -50,7 +50,7 @@ describe("a person's mail is erased while the pipeline runs", () => {
     millrace = new Installation({
       config: {
         routes: [
-          { recipients: "*@dead.test", to: { smtp: `smtp://127.0.0.1:${await freePort()}` } },
+          { recipients: "*@dead.test", to: { smtp: `smtp://127.0.0.1:${closedPort}` } },
           { recipients: "*", to: { maildir: "./boxes/{recipient}" } },
         ],
       },

@@ -72,9 +72,10 @@ describe("a Redis that fills up because nothing is stored", () => {
     }
     const redis = patientRedis(`unix://${join(millrace.folder, "var/redis/redis.sock")}`);
     try {
-      // A moment's buffers may reach the end of so small a Redis; what waits for room must not.
+      // A moment's buffers may reach the end of so small a Redis, and each end of a run under way is then refused and
+      // comes again, ever later; what waits for room must not: it would be refused thousands of times.
       const refused = Number(/^errorstat_OOM:count=(\d+)/m.exec(await redis.info("errorstats"))?.[1] ?? 0);
-      assert.ok(refused < 20, `Redis itself refused ${refused} times`);
+      assert.ok(refused < 200, `Redis itself refused ${refused} times`);
     } finally {
       redis.disconnect();
     }

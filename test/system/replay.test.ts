@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { DeadLetter } from "@millrace/mailstore";
-import type { AuditReport } from "@millrace/pipeline";
+import type { AuditReport } from "@millrace/pipeline/runtime";
 import { Installation, until } from "../support/millrace.ts";
 import { mail, sendAll } from "../support/sender.ts";
 

@@ -64,7 +64,10 @@ describe("a newcomer's first minutes", () => {
       [message.id],
     );
     const status = await millrace.json<{ messages: Record<string, number> }>("status");
-    const nothing = { received: 0, stored: 0, deferred: 0, delivered: 0, bounced: 0, failed: 0 };
+    const nothing = {
+      ...{ received: 0, stored: 0, deferred: 0, delivered: 0, bounced: 0, failed: 0 },
+      ...{ quarantined: 0, discarded: 0 },
+    };
     assert.deepEqual(status.messages, { ...nothing, delivered: 1 });
   });
 
@@ -169,6 +172,20 @@ describe("what is wrong is said in one line, with the key, the value and the cur
       blocker.close();
       await millrace.remove();
     }
+  });
+
+  test("edges whose ports would meet", async () => {
+    const millrace = new Installation({
+      config: { listeners: [{ port: 20_525 }, { port: 20_526, name: "second" }] },
+    });
+    const { stderr, status } = await millrace.run(["up", "--edges", "2"]);
+    assert.notEqual(status, 0);
+    assert.match(
+      stderr,
+      /--edges 2: listeners\[0\]\.port=20525: edge 1 of 2 has 20526 as its listeners\[1\]\.port; keep 2 ports free/,
+    );
+    assert.throws(() => millrace.pidOf("redis"), "redis is left running");
+    await millrace.remove();
   });
 
   test("a broken configuration", async () => {

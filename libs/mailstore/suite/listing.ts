@@ -66,6 +66,8 @@ export function listingCases(context: SuiteContext): void {
       deferred: 0,
       delivered: 0,
       bounced: 0,
+      quarantined: 0,
+      discarded: 0,
       failed: 0,
     });
     await context.store().put([storeItem(), storeItem()]);
@@ -75,6 +77,8 @@ export function listingCases(context: SuiteContext): void {
       deferred: 0,
       delivered: 0,
       bounced: 0,
+      quarantined: 0,
+      discarded: 0,
       failed: 0,
     });
   });

@@ -51,6 +51,52 @@ export function stateCases(context: SuiteContext): void {
     ]);
   });
 
+  const held = { by: "clamd", reason: "virus Eicar" };
+  test("held back, released and taken", async () => {
+    await stateAfter(
+      [
+        ["message.quarantined", held],
+        ["quarantine.released", { by: "a@host" }],
+        ["delivery.succeeded", { ...smtp, ...ok }],
+      ],
+      ["quarantined", "stored", "delivered"],
+    );
+  });
+
+  test("held back and discarded: the reasons are with the deliveries", async () => {
+    const id = await stateAfter(
+      [
+        ["message.quarantined", held],
+        ["quarantine.discarded", { by: "a@host" }],
+      ],
+      ["quarantined", "discarded"],
+    );
+    const [row] = context.store().deliveries(id);
+    assert.deepEqual([row?.target, row?.label, row?.lastReply], ["", "clamd", "virus Eicar"]);
+  });
+
+  test("held back, and let go by the worker after all", async () => {
+    await stateAfter(
+      [
+        ["message.quarantined", held],
+        ["message.cleared", {}],
+        ["delivery.deferred", { ...smtp, ...later }],
+      ],
+      ["quarantined", "stored", "deferred"],
+    );
+  });
+
+  test("what was delivered stays so, whatever a worker finds later", async () => {
+    await stateAfter(
+      [
+        ["message.cleared", {}],
+        ["delivery.succeeded", { ...smtp, ...ok }],
+        ["message.quarantined", held],
+      ],
+      ["stored", "delivered", "delivered"],
+    );
+  });
+
   test("one target, deferred and then taken", async () => {
     const id = await stateAfter(
       [

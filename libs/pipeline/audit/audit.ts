@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { MessageId, MessageState, Routing } from "@millrace/mail";
+import type { Delivery, MessageId, MessageState, Routing } from "@millrace/mail";
 import type { StoreSnapshot } from "@millrace/mailstore";
 import { ledgerKeys } from "../keys.ts";
 import type { Pipeline } from "../open-pipeline.ts";
@@ -14,6 +14,8 @@ export interface AuditOptions {
   blobs: BlobCheck;
   /** Ids that senders were told: each of them must have been accepted. */
   acknowledged?: readonly MessageId[];
+  /** When mail may be delivered, as the configuration says; once it is stored, unless given. */
+  delivery?: Delivery | undefined;
   /** Give back to the workers what can be; `routing` and `by` are for the deliveries that are made again. */
   repair?: { routing: Routing; by: string };
   /** Milliseconds a message on its way from one place to the next has to arrive there. Default 10,000. */
@@ -40,7 +42,7 @@ export async function audit(pipeline: Pipeline, options: AuditOptions): Promise<
   try {
     const check = await checkInFlight(pipeline, population.open);
     const findings = [
-      ...(await judgeAll(pipeline, population, check.suspects, options.settlesWithin ?? 10_000)),
+      ...(await judgeAll(pipeline, population, check.suspects, options)),
       ...check.findings,
       ...(await unaccepted(pipeline, population, store)),
       ...(await silentFailures(pipeline, store)),
@@ -79,16 +81,16 @@ async function judgeAll(
   pipeline: Pipeline,
   population: Population,
   lacking: readonly MessageId[],
-  settlesWithin: number,
+  { settlesWithin = 10_000, delivery }: AuditOptions,
 ): Promise<AuditFinding[]> {
   const { inFlight, terminal, suspects } = population;
-  const findings = await judgeSuspects(pipeline, suspects, settlesWithin, (found) => {
+  const findings = await judgeSuspects(pipeline, suspects, { settlesWithin, delivery }, (found) => {
     if (found.place === "gone") population.accepted--;
     else if (found.place === "in flight") inFlight[flightOf(found.state)]++;
     else terminal.set(found.state, (terminal.get(found.state) ?? 0) + 1);
   });
   // These have been counted as in flight, which they are.
-  return [...findings, ...(await judgeSuspects(pipeline, lacking, settlesWithin, () => {}))];
+  return [...findings, ...(await judgeSuspects(pipeline, lacking, { settlesWithin, delivery }, () => {}))];
 }
 
 function flightOf(state: MessageState): keyof Population["inFlight"] {

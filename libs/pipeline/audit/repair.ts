@@ -1,6 +1,6 @@
 import type { MessageId, Routing } from "@millrace/mail";
-import { unitsFor } from "../context.ts";
 import type { Pipeline } from "../open-pipeline.ts";
+import { firstUnits } from "../publish.ts";
 import { deliveryUnits } from "../replay-items.ts";
 import type { AuditFinding } from "./report.ts";
 
@@ -32,9 +32,9 @@ export async function repair(
 
 /** From its acceptance on, as if it had only now come in. */
 async function startAgain(pipeline: Pipeline, message: MessageId): Promise<string | null> {
-  if (!(await pipeline.spool.manifest(message))) return null;
-  const emission = { event: "message.received", key: undefined, data: {} };
-  const units = unitsFor(pipeline, [emission], Date.now());
+  const manifest = await pipeline.spool.manifest(message);
+  if (!manifest) return null;
+  const units = firstUnits(pipeline, manifest);
   if (units.size === 0) return null;
   await pipeline.ledger.reopen(message, units);
   await Promise.all([...units.keys()].map((unit) => pipeline.queues.wake({ message, unit })));

@@ -28,8 +28,11 @@ export interface AuditFinding {
 /** In flight: work is open. `other`: at its end by its deliveries, and another worker's work is open. */
 export type InFlightCounts = Record<"received" | "stored" | "deferred" | "other", number>;
 
-/** `archiving`: at its end, and the entries that tell which are on their way to the mail store. */
-export type TerminalState = MessageState | "archiving";
+/**
+ * `archiving`: at its end, and the entries that tell which are on their way to the mail store. `uncleared`: it waits for
+ * leave to be delivered, and whoever should give it has a dead letter instead.
+ */
+export type TerminalState = MessageState | "archiving" | "uncleared";
 
 /** What an audit found, as of one instant. */
 export interface AuditReport {
@@ -59,4 +62,6 @@ export interface AuditReport {
 export type BlobCheck = "none" | "size" | "content";
 
 /** States in which nothing more happens to a message by itself. */
-export const terminalStates: ReadonlySet<MessageState> = new Set(["delivered", "bounced", "failed"]);
+export const terminalStates: ReadonlySet<MessageState> = new Set([
+  ...(["delivered", "bounced", "failed", "quarantined", "discarded"] as const),
+]);

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { MessageId, MessageState } from "@millrace/mail";
+import type { Delivery, MessageId, MessageState } from "@millrace/mail";
+import { clearanceOf } from "../clearance.ts";
 import { ledgerKeys } from "../keys.ts";
 import type { Pipeline } from "../open-pipeline.ts";
 import { type AuditFinding, type TerminalState, terminalStates } from "./report.ts";
@@ -19,13 +20,14 @@ type Verdict = Place | { place: "nowhere"; finding: AuditFinding };
  * Looks at messages one by one, ledger before store, and again until each is where it belongs or has had the time to
  * get there.
  * @param settlesWithin milliseconds a message that is on its way from one place to the next has to arrive there
+ * @param delivery when mail may be delivered
  * @param placed told of each message whose place was found after all
  * @returns a finding for each of the others
  */
 export async function judgeSuspects(
   pipeline: Pipeline,
   suspects: Iterable<MessageId>,
-  settlesWithin: number,
+  { settlesWithin, delivery }: { settlesWithin: number; delivery: Delivery | undefined },
   placed: (place: Place) => void,
 ): Promise<AuditFinding[]> {
   const deadline = Date.now() + settlesWithin;
@@ -34,7 +36,7 @@ export async function judgeSuspects(
     const archiving = left.length === 0 ? new Set<MessageId>() : await messagesOnTheirWay(pipeline);
     for (let start = 0; start < left.length; start += together) {
       const group = left.slice(start, start + together);
-      const verdicts = await Promise.all(group.map((id) => judge(pipeline, id, archiving)));
+      const verdicts = await Promise.all(group.map((id) => judge(pipeline, id, archiving, delivery)));
       for (const verdict of verdicts) {
         if (verdict.place === "nowhere") findings.push(verdict.finding);
         else placed(verdict);
@@ -53,7 +55,12 @@ async function messagesOnTheirWay({ journal, mailstore }: Pipeline): Promise<Set
   return ids;
 }
 
-async function judge(pipeline: Pipeline, id: MessageId, archiving: ReadonlySet<MessageId>): Promise<Verdict> {
+async function judge(
+  pipeline: Pipeline,
+  id: MessageId,
+  archiving: ReadonlySet<MessageId>,
+  delivery: Delivery | undefined,
+): Promise<Verdict> {
   const { redis, mailstore, spool } = pipeline;
   const open = (await redis.zscore(ledgerKeys(id).open, id)) !== null;
   const hasBody = await spool.has(id);
@@ -66,6 +73,14 @@ async function judge(pipeline: Pipeline, id: MessageId, archiving: ReadonlySet<M
     place: "nowhere",
     finding: { message: id, problem, detail },
   });
+  if (state && delivery?.after === "message.cleared" && !clearanceOf(mailstore.journal(id)).cleared) {
+    if (mailstore.deadLetters({ messages: [id] }, { limit: 1 }).length > 0)
+      return { place: "terminal", state: "uncleared" };
+    return finding(
+      "unfinished",
+      "no worker has cleared it, nor has work for it: replay it through the one that should",
+    );
+  }
   if (state) return finding("unfinished", `stored as ${state}, and the ledger has no work for it`);
   if (hasBody) return finding("stranded", "its body is in the spool, and the ledger has no work for it");
   if (mailstore.journal(id).length === 0 && !archiving.has(id)) {

@@ -1,27 +1,41 @@
 #!/usr/bin/env node
-// Plain JavaScript, for any Node from 20 on: the sources behind it need the pinned Node, which this finds.
+// Plain JavaScript, for any Node from 20 on: what is behind it needs the pinned Node, the npm package `node`, and this
+// finds it. In a workspace and in an installation alike, packages are where Node itself looks for them.
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
-import { enableCompileCache } from "node:module";
+import { existsSync } from "node:fs";
+import module from "node:module";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const root = new URL("../../../", import.meta.url);
-const pinned = JSON.parse(readFileSync(new URL("package.json", root), "utf8")).devDependencies.node;
-const pinnedNode = fileURLToPath(new URL("node_modules/.bin/node", root));
+const require = module.createRequire(import.meta.url);
+const pinned = require("../package.json").dependencies.node;
+const nodePackage = findPackage("node");
+const pinnedNode = nodePackage && join(nodePackage, "bin/node");
 const words = [fileURLToPath(import.meta.url), ...process.argv.slice(2)];
 
 if (!olderThan(process.versions.node, pinned)) {
-  // Stripped and compiled sources are kept: processes start in half the time, and are tens of megabytes lighter. In
-  // the installation, not in a folder for everybody: whoever can write there decides what runs here.
-  enableCompileCache(fileURLToPath(new URL("node_modules/.cache/millrace", root)));
-  await import("../main.ts");
-} else if (!existsSync(pinnedNode)) {
-  process.stderr.write(
-    `millrace needs Node ${pinned}, and this is ${process.versions.node}: run npm ci in ${fileURLToPath(root)}\n`,
-  );
+  // Stripped and compiled sources are kept: processes start in half the time, and are tens of megabytes lighter. Beside
+  // the packages, not in a folder for everybody: whoever can write there decides what runs here. Where we cannot
+  // write, Node goes without.
+  if (nodePackage) module.enableCompileCache(join(dirname(nodePackage), ".cache/millrace"));
+  await import("millrace");
+} else if (!pinnedNode || !existsSync(pinnedNode)) {
+  const cure = nodePackage
+    ? `npm rebuild node --ignore-scripts=false in ${dirname(dirname(nodePackage))}`
+    : "npm install where you installed it";
+  process.stderr.write(`millrace needs Node ${pinned}, and this is ${process.versions.node}: run ${cure}\n`);
   process.exitCode = 69;
 } else if (process.execve) process.execve(pinnedNode, [pinnedNode, ...words], process.env);
 else runUnder(pinnedNode);
+
+/** Its folder, or undefined when it is not installed. */
+function findPackage(name) {
+  try {
+    return dirname(require.resolve(`${name}/package.json`));
+  } catch {
+    return undefined;
+  }
+}
 
 function olderThan(version, other) {
   const [a, b] = [version, other].map((each) => each.split(".").map(Number));

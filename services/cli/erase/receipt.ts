@@ -1,6 +1,6 @@
 import type { MessageId } from "@millrace/mail";
 import { addRemoved, nothingRemoved, type Redacted, type Removed } from "@millrace/mailstore";
-import type { RemovedInFlight } from "@millrace/pipeline";
+import type { RemovedInFlight } from "@millrace/pipeline/runtime";
 import { colour, octets, table } from "../terminal.ts";
 
 /** What an erasure has taken away. */

@@ -1,7 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MessageId, Person } from "@millrace/mail";
 import type { Progress } from "@millrace/mailstore";
-import { type PersonInFlight, personInFlight, removeMessage, stillInFlight } from "@millrace/pipeline";
+import {
+  type PersonInFlight,
+  personInFlight,
+  removeMessage,
+  stillInFlight,
+} from "@millrace/pipeline/runtime";
 import type { Writing } from "../writing.ts";
 import type { Receipt, Scan } from "./receipt.ts";
 import { rewriteRedisFiles } from "./redis-files.ts";

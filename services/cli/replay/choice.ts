@@ -1,6 +1,6 @@
 import { messageIdSchema } from "@millrace/mail";
 import type { DeadLetterQuery, MessageQuery } from "@millrace/mailstore";
-import { deadLetterItems, type ReplayItem, storedItems } from "@millrace/pipeline";
+import { deadLetterItems, type ReplayItem, storedItems } from "@millrace/pipeline/runtime";
 import { describeFilters, type Filters } from "../filters.ts";
 import { count } from "../progress.ts";
 import { CommandError } from "../terminal.ts";

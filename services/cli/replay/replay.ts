@@ -1,4 +1,4 @@
-import { type ReplayCount, replay } from "@millrace/pipeline";
+import { type ReplayCount, replay } from "@millrace/pipeline/runtime";
 import type { Command } from "commander";
 import { addFilters, filtersOf, typedFilters } from "../filters.ts";
 import { positiveNumber } from "../numbers.ts";
@@ -30,7 +30,7 @@ export function addReplayCommand(program: Command): void {
     .description("run jobs again: dead letters, or any stored message through a worker (--all)")
     .argument(
       "[ids...]",
-      "numbers of dead letters; or ids of messages: their dead letters, with --worker the messages themselves",
+      "numbers of dead letters; or ids of messages (`last`: the newest): their dead letters, with --worker the messages themselves",
     );
   addFilters(command)
     .option("--all", "every stored message that fits, through --worker: a new worker over old mail")
@@ -51,6 +51,7 @@ Examples:
   millrace replay --error ECONNREFUSED --since 2h         those of an outage
   millrace replay --all --worker invoices --since 30d     a new worker over a month of mail
   millrace replay 01m8... --worker deliver --force        deliver one message again
+  millrace replay last --worker invoices                  the newest message, through one worker
 
 Ctrl-C stops cleanly; the same command goes on from there. A delivery that is made again
 carries the same delivery id.`;
@@ -59,7 +60,8 @@ function rate(text: string): number {
   return positiveNumber(text.replace(/\/s$/, ""));
 }
 
-async function run(working: Working, ids: readonly string[], options: ReplayOptions): Promise<void> {
+async function run(working: Working, given: readonly string[], options: ReplayOptions): Promise<void> {
+  const ids = given.map((id) => (id === "last" ? newestMessage(working) : id));
   const asked: Question = {
     ...{ ids, filters: filtersOf(options) },
     ...{ all: options.all ?? false, force: options.force ?? false },
@@ -80,7 +82,9 @@ async function run(working: Working, ids: readonly string[], options: ReplayOpti
     );
   } else {
     if (choice.total === 0) return report({ id, choice, left }, nothing, options.json ?? false);
-    if (!(await confirmed(`Replay ${choice.what}?`, options.yes)))
+    // Who names one thing has decided; a question is for what filters come to.
+    const one = ids.length === 1 && choice.total === 1;
+    if (!one && !(await confirmed(`Replay ${choice.what}?`, options.yes)))
       throw new CommandError("nothing was replayed");
     const { total, newest } = choice;
     await runs.begin(id, {
@@ -96,6 +100,12 @@ async function run(working: Working, ids: readonly string[], options: ReplayOpti
   const seconds = (performance.now() - started) / 1_000;
   if (done.finished) await runs.end(id);
   await report({ id, choice, left }, { ...done, seconds }, options.json ?? false);
+}
+
+function newestMessage({ pipeline }: Working): string {
+  const [newest] = pipeline.mailstore.list({ limit: 1 });
+  if (newest) return newest.id;
+  throw new CommandError("there is no message in the mail store yet; `millrace send` sends one");
 }
 
 interface Run {
@@ -169,7 +179,7 @@ async function report(run: Run, done: Done, json: boolean): Promise<void> {
   await print(`replayed ${count(replayed)} of ${run.choice.what}${speed}\n`);
   if (skipped > 0) {
     await print(
-      `${count(skipped)} had nothing to run again: delivered already, under way, or without a route\n`,
+      `${count(skipped)} had nothing to run again: delivered already, under way, held back, or without a route\n`,
     );
   }
   if (!finished) {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { replayRuns } from "@millrace/pipeline";
+import { replayRuns } from "@millrace/pipeline/runtime";
 import { z } from "zod";
 import type { Working } from "../working.ts";
 import type { Question } from "./choice.ts";

@@ -1,10 +1,11 @@
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { totalmem } from "node:os";
-import { delimiter, join } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { reportDisk } from "@millrace/pipeline";
+import { reportDisk } from "@millrace/pipeline/runtime";
 import { type Config, patientRedis, StartError } from "@millrace/service";
+import { systemProgram } from "./system-program.ts";
 
 /** The Redis that `millrace up` runs for itself. */
 export interface ManagedRedis {
@@ -39,7 +40,7 @@ export async function startRedis(config: Config, say: (text: string) => void): P
   let stopping = false;
 
   const start = async (): Promise<number> => {
-    const program = redisProgram(config);
+    const program = systemProgram("redis", ["redis-server", "valkey-server"], say, "set REDIS_URL");
     const child = spawn(program, redisArguments(folder, socket, maxMemory), {
       stdio: "ignore",
       detached: true,
@@ -140,15 +141,6 @@ async function answers(url: string): Promise<boolean> {
   } finally {
     probe.disconnect();
   }
-}
-
-function redisProgram(config: Config): string {
-  const folders = [...config.searchPath.split(delimiter), "/usr/bin", "/usr/local/bin"].filter(Boolean);
-  const found = folders
-    .flatMap((folder) => ["redis-server", "valkey-server"].map((program) => join(folder, program)))
-    .find((path) => existsSync(path));
-  if (found) return found;
-  throw new StartError("no redis-server is installed: run `apt-get install redis-server`, or set REDIS_URL");
 }
 
 /**

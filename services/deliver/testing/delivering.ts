@@ -9,14 +9,14 @@ import {
   type Manifest,
   newMessageId,
 } from "@millrace/mail";
+import { defineWorker } from "@millrace/pipeline";
 import {
-  defineWorker,
   openIntake,
   openPipeline,
   type Pipeline,
   startWorker,
   submitMessage,
-} from "@millrace/pipeline";
+} from "@millrace/pipeline/runtime";
 import { createLogger } from "@millrace/service";
 import { startRedis } from "@millrace/test/redis";
 import { deliverWorker } from "../deliver-worker.ts";

@@ -1,4 +1,12 @@
-import { type Attachment, messageIdSchema, parsedMessageSchema, signLink } from "@millrace/mail";
+import {
+  type Attachment,
+  headerEditsSchema,
+  isRemoved,
+  messageIdSchema,
+  type ParsedMessage,
+  parsedMessageSchema,
+  signLink,
+} from "@millrace/mail";
 import { attachmentOf } from "@millrace/mime";
 import { z } from "zod";
 import type { DeliveryRequest } from "../transport.ts";
@@ -40,14 +48,14 @@ export const webhookPayloadSchema = z.object({
     messageId: parsed.messageId,
     inReplyTo: parsed.inReplyTo,
     references: parsed.references,
-    /** Every header field in its order, decoded. */
+    /** Every header field in its order, decoded: as the message is delivered, with the edits it was cleared with. */
     headers: z.array(z.object({ name: z.string(), value: z.string() })),
     text: parsed.text,
     html: parsed.html,
     attachments: z.array(attachmentSchema),
     /** What was odd about the message. */
     defects: parsed.defects,
-    /** The whole message as it was received, for seven days. */
+    /** The whole message as it was received, without those edits, for seven days. */
     rawUrl: z.string(),
   }),
 });
@@ -99,7 +107,7 @@ export async function webhookPayload(
       messageId: message.messageId,
       inReplyTo: message.inReplyTo,
       references: message.references,
-      headers: message.headers.map(({ name, value }) => ({ name, value })),
+      headers: deliveredHeaders(request, message),
       text: message.text,
       html: message.html,
       attachments,
@@ -107,6 +115,15 @@ export async function webhookPayload(
       rawUrl: link("raw"),
     },
   };
+}
+
+function deliveredHeaders(
+  { header }: DeliveryRequest,
+  { headers }: ParsedMessage,
+): { name: string; value: string }[] {
+  const { add, remove } = header ?? headerEditsSchema.parse({});
+  const kept = headers.filter(({ name, value }) => !isRemoved({ add, remove }, name, value));
+  return [...add, ...kept].map(({ name, value }) => ({ name, value }));
 }
 
 async function base64Of(request: DeliveryRequest, { index }: Attachment): Promise<string> {

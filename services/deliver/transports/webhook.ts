@@ -1,6 +1,6 @@
 import { STATUS_CODES } from "node:http";
 import type { TargetConfig } from "@millrace/mail";
-import { Agent, type Dispatcher, request as send } from "undici";
+import { openWebhook } from "@millrace/webhook";
 import {
   type DeliveryRequest,
   everyRecipient,
@@ -8,9 +8,7 @@ import {
   type RecipientOutcome,
   type Transport,
 } from "../transport.ts";
-import { publicConnector } from "./public-address.ts";
 import { webhookPayload } from "./webhook-payload.ts";
-import { webhookHeaders, webhookKey } from "./webhook-signature.ts";
 
 export type WebhookConfig = Extract<TargetConfig, { webhook: string }>;
 
@@ -44,62 +42,31 @@ const longestRetryAfter = 86_400_000;
  */
 export function webhookTransport(config: WebhookConfig, options: WebhookOptions): Transport {
   const timeout = (config.timeoutSeconds ?? defaultTimeoutSeconds) * 1_000;
-  const key = config.secret === undefined ? undefined : webhookKey(config.secret);
   const inlineOctets = config.attachments === "inline" ? (config.inlineLimit ?? defaultInlineLimit) : 0;
-  const url = new URL(config.webhook);
-  const credentials =
-    url.username || url.password
-      ? Buffer.from(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`).toString(
-          "base64",
-        )
-      : undefined;
-  url.username = "";
-  url.password = "";
-  url.hash = "";
-  const agent = new Agent({
-    connect: config.allowPrivate ? { timeout } : publicConnector(timeout),
-    connections: options.connections ?? null,
-    allowH2: false,
-    // The time for the whole is kept below; undici's own would only name it differently.
-    headersTimeout: 0,
-    bodyTimeout: 0,
+  const webhook = openWebhook({
+    url: config.webhook,
+    secret: config.secret,
+    allowPrivate: config.allowPrivate,
+    timeout,
+    connections: options.connections,
+    answerOctets,
   });
 
   const attempt = async (request: DeliveryRequest): Promise<Outcome> => {
     const payload = await webhookPayload(request, { ...options, inlineOctets });
-    const body = Buffer.from(JSON.stringify(payload), "utf8");
-    const timer = AbortSignal.timeout(timeout);
     try {
-      const answer = await send(url, {
-        method: "POST",
-        dispatcher: agent,
-        signal: AbortSignal.any([request.signal, timer]),
-        headers: {
-          "content-type": "application/json",
-          "user-agent": "Millrace",
-          ...(credentials ? { authorization: `Basic ${credentials}` } : {}),
-          ...webhookHeaders(request.deliveryId, Math.floor(Date.now() / 1_000), body, key),
-        },
-        body,
-      });
-      return outcomeOf(answer.statusCode, answer.headers, await startOf(answer.body));
+      const { status, headers, body } = await webhook.post(request.deliveryId, payload, request.signal);
+      return outcomeOf(status, headers, body.toString("utf8", 0, keptOctets));
     } catch (error) {
       if (request.signal.aborted)
         return { result: "deferred", reply: "the attempt was broken off", code: "ABORTED" };
-      if (timer.aborted)
-        return {
-          result: "deferred",
-          reply: `no answer within ${timeout / 1_000} s`,
-          code: "TIMEOUT",
-          sick: true,
-        };
       return failureOf(error as Error);
     }
   };
 
   return {
     deliver: async (request) => everyRecipient(request.recipients, await attempt(request)),
-    close: () => agent.destroy(),
+    close: () => webhook.close(),
   };
 }
 
@@ -127,31 +94,12 @@ function outcomeOf(
   };
 }
 
-/** Something between the request and an answer: undici wraps the reason now and then. */
 function failureOf(error: Error & { code?: unknown }): Outcome {
-  const reason = (error.cause instanceof Error ? error.cause : error) as Error & { code?: unknown };
-  const first = reason instanceof AggregateError ? (reason.errors[0] as Error) : reason;
-  const code = typeof reason.code === "string" ? reason.code : reason.name;
-  const reply = oneLine(first.message);
+  const code = typeof error.code === "string" ? error.code : error.name;
+  const reply = oneLine(error.message);
   return code === "ADDRESS_BLOCKED"
     ? { result: "failed", reply, code }
     : { result: "deferred", reply, code, sick: true };
-}
-
-/** The answer's first words. Reads no more than it must; a body that breaks off or never ends changes nothing. */
-async function startOf(body: Dispatcher.ResponseData["body"]): Promise<string> {
-  const pieces: Buffer[] = [];
-  let octets = 0;
-  try {
-    for await (const piece of body) {
-      pieces.push(piece as Buffer);
-      octets += (piece as Buffer).length;
-      if (octets >= answerOctets) break;
-    }
-  } catch {
-    // The status has come, and it is the status that counts.
-  }
-  return Buffer.concat(pieces).subarray(0, keptOctets).toString("utf8");
 }
 
 /** Retry-After (RFC 9110 §10.2.3), seconds or a date, in milliseconds from now; undefined when it makes no sense. */

@@ -1,14 +1,24 @@
 import { randomUUID } from "node:crypto";
-import { type Manifest, routeSchema } from "@millrace/mail";
-import { type Intake, openIntake } from "@millrace/pipeline";
-import { createLogger, loadConfig, patientRedis } from "@millrace/service";
+import { openLimits } from "@millrace/limits";
+import { type Manifest, routeSchema, type TargetConfig } from "@millrace/mail";
+import { type Intake, openIntake } from "@millrace/pipeline/runtime";
+import {
+  type AuthConfig,
+  type Config,
+  createLogger,
+  loadConfig,
+  type PolicyConfig,
+  patientRedis,
+} from "@millrace/service";
 import { redisSpool, type Spool } from "@millrace/spool";
 import { SmtpDialogue } from "@millrace/test/smtp-dialogue";
+import { type Authentication, openAuthentication } from "../authentication.ts";
 import { type Edge, startEdge } from "../edge-server.ts";
 
 /** An edge on a free port, on a Redis a test has started. */
 export interface TestEdge {
   port: number;
+  edge: Edge;
   /** Where accepted messages are to be found, through a client of the test's own. */
   spool: Spool;
   intake: Intake;
@@ -27,16 +37,26 @@ export interface TestEdge {
 export interface TestEdgeOptions {
   /** Environment of the edge: settings by their names. */
   env?: Record<string, string>;
+  /** Instead of the one listener that `env` describes. */
+  listeners?: Partial<Config["listeners"][number]>[];
   recipients?: string[];
   hostname?: string;
+  policies?: PolicyConfig[];
+  relay?: TargetConfig;
+  auth?: AuthConfig;
   /** Stands between the edge and its intake. */
   around?: (intake: Intake) => Intake;
 }
 
 /** Starts an edge for `*@example.com` (unless told otherwise) on the Redis at `redisUrl`. */
 export async function startTestEdge(redisUrl: string, options: TestEdgeOptions = {}): Promise<TestEdge> {
-  const { env = {}, recipients = ["*@example.com"], hostname = "mx.example.test" } = options;
-  const { settings } = await loadConfig({ SMTP_PORT: "0", ...env }, import.meta.dirname);
+  const { env = {}, recipients = ["*@example.com"], hostname = "mx.example.test", policies = [] } = options;
+  const { settings, listeners: described } = await loadConfig(
+    { SMTP_PORT: "0", ...env },
+    import.meta.dirname,
+  );
+  const [first] = described as [Config["listeners"][number]];
+  const listeners = options.listeners?.map((each, i) => ({ ...first, name: `listener-${i + 1}`, ...each }));
   const log: Record<string, unknown>[] = [];
   const logger = createLogger("edge", "debug", { write: (line: string) => void log.push(JSON.parse(line)) });
   const redis = patientRedis(redisUrl);
@@ -45,18 +65,39 @@ export async function startTestEdge(redisUrl: string, options: TestEdgeOptions =
   await redis.hset("millrace:subscriptions", "nobody", JSON.stringify(subscription));
   const opened = await openIntake(redisUrl, logger, settings);
   const intake = options.around?.(opened) ?? opened;
+  const limits = await openLimits(redisUrl, settings);
+  let authentication: Authentication | undefined;
   const routes = [routeSchema.parse({ recipients, to: { maildir: `/nowhere/${randomUUID()}` } })];
   const release = async () => {
+    await authentication?.close();
+    await limits?.close();
     await opened.close();
     redis.disconnect();
   };
-  const edge = await startEdge({ settings, hostname, routes, intake, log: logger }).catch(async (error) => {
+  const start = async () => {
+    if (settings.SMTP_ENABLE_AUTH)
+      authentication = await openAuthentication({ settings, redisUrl, auth: options.auth }, logger);
+    return startEdge({
+      settings,
+      listeners: listeners ?? described,
+      hostname,
+      routes,
+      relay: options.relay,
+      authentication,
+      limits,
+      intake,
+      policies,
+      log: logger,
+    });
+  };
+  const edge = await start().catch(async (error) => {
     await release();
     throw error;
   });
   const spool = redisSpool(redis);
   return {
     port: edge.port,
+    edge,
     spool,
     intake,
     log,

@@ -9,7 +9,7 @@ export const powerCut: Kind = {
   disks: true,
   repeats: true,
   async strike(scene) {
-    const { site, random, say } = scene;
+    const { site, load, random, say } = scene;
     if (random.chance(0.5)) {
       // A worker that stands still leaves mail where only Redis has it.
       const worker = random.pick(["parse", "store"]);
@@ -19,7 +19,8 @@ export const powerCut: Kind = {
     }
     await rewriteLog(scene);
     say("power cut");
-    await site.cutPower();
+    await site.cutPower(() => load.cutWire());
+    load.mendWire();
     const pause = random.integer(0, 300);
     await sleep(pause);
     await site.up();

@@ -1,0 +1,1 @@
+export { openWebhook, type Webhook, type WebhookAnswer, type WebhookEndpoint } from "./webhook.ts";
