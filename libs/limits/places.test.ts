@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { after, before, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { failFastRedis } from "@millrace/service";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
+import { until } from "@millrace/test/until";
 import { openPlaces, type Places } from "./places.ts";
 
 let server: TestRedis;
@@ -30,14 +30,6 @@ async function edge(name: string, lease?: number) {
     places,
     held: async () => (await redis.zrange(`millrace:limits:${name}:x`, "0", "-1")).sort(),
   };
-}
-
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 60_000;
-  while (!(await condition())) {
-    assert.ok(Date.now() < deadline, `not in time: ${condition}`);
-    await sleep(50);
-  }
 }
 
 test("two edges share the places of a client; one that is given back is free at once", async () => {

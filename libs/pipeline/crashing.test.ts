@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { type ChildProcess, fork } from "node:child_process";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { startTestPipeline, type TestPipeline, until } from "./testing/test-pipeline.ts";
+import { until } from "@millrace/test/until";
+import { startTestPipeline, type TestPipeline } from "./testing/test-pipeline.ts";
 
 let system: TestPipeline;
 let child: ChildProcess | undefined;

@@ -4,9 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Manifest, type MessageId, newMessageId } from "@millrace/mail";
+import type { MessageId } from "@millrace/mail";
 import { createLogger } from "@millrace/service";
+import { accept } from "@millrace/test/message";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
+import { until } from "@millrace/test/until";
 import type { Intake } from "./intake.ts";
 import { openIntake } from "./open-intake.ts";
 import { openPipeline, type Pipeline } from "./open-pipeline.ts";
@@ -33,31 +35,6 @@ after(async () => {
   await server.stop();
   await rm(folder, { recursive: true });
 });
-
-async function until(condition: () => boolean | Promise<boolean>, within = 40_000): Promise<void> {
-  const deadline = Date.now() + within;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`not within ${within} ms: ${condition}`);
-    await sleep(20);
-  }
-}
-
-async function accept(): Promise<MessageId> {
-  await until(() => intake.unavailable() === undefined);
-  const id = newMessageId();
-  const body = Buffer.from("Subject: y\r\n\r\nz\r\n");
-  const manifest: Manifest = {
-    ...{ v: 1, id, receivedAt: Date.now(), size: body.length, sha256: "0".repeat(64), receivedFieldSize: 0 },
-    envelope: {
-      ...{ from: "", recipients: ["c@d.test"], smtputf8: false, body: null, helo: "h", protocol: "ESMTP" },
-      ...{ tls: null, user: null, client: { ip: "127.0.0.1", port: 1 } },
-    },
-  };
-  const draft = intake.draft(id);
-  await draft.write(body);
-  await intake.accept(draft, manifest);
-  return id;
-}
 
 test("at maxmemory workers rest; with room again everything goes on by itself, once and without a dead letter", {
   timeout: 100_000,
@@ -96,7 +73,7 @@ test("at maxmemory workers rest; with room again everything goes on by itself, o
   const timing = { finishWithin: 500, lockDuration: 20_000, stalledInterval: 1_000, idleAfter: 1_500 };
   const running = await Promise.all([first, second, late].map((each) => startWorker(each, pipeline, timing)));
   const ids: MessageId[] = [];
-  for (let i = 0; i < 20; i++) ids.push(await accept());
+  for (let i = 0; i < 20; i++) ids.push(await accept(intake, "Subject: y\r\n\r\nz\r\n"));
   await until(async () => (await pipeline.queues.counts("first")).active >= 4);
   await until(async () => (await pipeline.queues.counts("late")).delayed === 20);
 

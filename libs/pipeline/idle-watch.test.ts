@@ -8,6 +8,7 @@ import { newMessageId } from "@millrace/mail";
 import { createLogger, patientRedis } from "@millrace/service";
 import { type DeadLine, startDeadLine } from "@millrace/test/dead-line";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
+import { until } from "@millrace/test/until";
 import { type Processor, Queue, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import { watchedWorker } from "./idle-watch.ts";
@@ -43,14 +44,6 @@ afterEach(async () => {
 
 const log = createLogger("test", "info", { write: (text: string) => void lines.push(JSON.parse(text)) });
 const restarts = () => lines.filter(({ msg }) => msg === "worker takes no jobs, started anew").length;
-
-async function until(condition: () => boolean | Promise<boolean>, within = 30_000): Promise<void> {
-  const deadline = Date.now() + within;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`not within ${within} ms: ${condition}`);
-    await sleep(10);
-  }
-}
 
 let count = 0;
 async function add(delay = 0): Promise<void> {

@@ -3,8 +3,9 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { until } from "@millrace/test/until";
 import { retryNow, takeBack } from "./in-hand.ts";
-import { startTestPipeline, type TestPipeline, until } from "./testing/test-pipeline.ts";
+import { startTestPipeline, type TestPipeline } from "./testing/test-pipeline.ts";
 import { defineWorker, Snooze } from "./worker.ts";
 
 let system: TestPipeline;

@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { rm } from "node:fs/promises";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { after, before, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
-import { type Manifest, type MessageId, newMessageId } from "@millrace/mail";
+import type { MessageId } from "@millrace/mail";
 import { createLogger, patientRedis } from "@millrace/service";
+import { manifestOf } from "@millrace/test/message";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
+import { until } from "@millrace/test/until";
 import type { Redis } from "ioredis";
 import type { Intake } from "./intake.ts";
 import { openIntake } from "./open-intake.ts";
@@ -82,27 +83,12 @@ after(async () => {
 });
 
 async function accept(): Promise<MessageId> {
-  const id = newMessageId();
-  const body = Buffer.from(`Subject: ${id}\r\n\r\n`);
-  const manifest: Manifest = {
-    ...{ v: 1, id, receivedAt: Date.now(), size: body.length, sha256: "0".repeat(64), receivedFieldSize: 0 },
-    envelope: {
-      ...{ from: "", recipients: ["c@d.test"], smtputf8: false, body: null, helo: "h", protocol: "ESMTP" },
-      ...{ tls: null, user: null, client: { ip: "127.0.0.1", port: 1 } },
-    },
-  };
-  const draft = intake.draft(id);
+  const body = Buffer.from("Subject: x\r\n\r\n");
+  const manifest = manifestOf(body);
+  const draft = intake.draft(manifest.id);
   await draft.write(body);
   await intake.accept(draft, manifest);
-  return id;
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 15_000;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`never: ${condition}`);
-    await sleep(10);
-  }
+  return manifest.id;
 }
 
 test("a commit whose reply is lost is asked for again, and the message is there once", async () => {

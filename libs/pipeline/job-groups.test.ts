@@ -3,6 +3,7 @@ import { after, before, type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Manifest, MessageId } from "@millrace/mail";
 import { failFastRedis } from "@millrace/service";
+import { until } from "@millrace/test/until";
 import { Worker } from "bullmq";
 import { z } from "zod";
 import { defineEvent } from "./event-definition.ts";
@@ -10,7 +11,7 @@ import { groupedKey, jobKey, queueKeys, queuePrefix } from "./keys.ts";
 import { openQueues } from "./queues.ts";
 import { type RunningWorker, startWorker } from "./start-worker.ts";
 import { groupSweep } from "./sweep-groups.ts";
-import { startTestPipeline, type TestPipeline, until } from "./testing/test-pipeline.ts";
+import { startTestPipeline, type TestPipeline } from "./testing/test-pipeline.ts";
 import { jobIdOf, type Unit, unitName } from "./unit.ts";
 import { defineWorker, type WorkerDefinition } from "./worker.ts";
 

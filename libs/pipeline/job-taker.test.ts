@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { until } from "@millrace/test/until";
 import { jobKey } from "./keys.ts";
 import { startWorker } from "./start-worker.ts";
-import { startTestPipeline, type TestPipeline, until } from "./testing/test-pipeline.ts";
+import { startTestPipeline, type TestPipeline } from "./testing/test-pipeline.ts";
 import { jobIdOf, unitName } from "./unit.ts";
 import { defineWorker } from "./worker.ts";
 

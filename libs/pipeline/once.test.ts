@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { MessageId } from "@millrace/mail";
+import { until } from "@millrace/test/until";
 import { Effects } from "./once.ts";
 import { replay } from "./replay.ts";
 import { deadLetterItems, storedItems } from "./replay-items.ts";
-import { startTestPipeline, type TestPipeline, until } from "./testing/test-pipeline.ts";
+import { startTestPipeline, type TestPipeline } from "./testing/test-pipeline.ts";
 import { unitName } from "./unit.ts";
 import { defineWorker } from "./worker.ts";
 

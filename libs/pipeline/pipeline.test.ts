@@ -3,11 +3,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { JournalEntry } from "@millrace/mail";
-import { type Manifest, type MessageId, newMessageId, PermanentFailure, Suspended } from "@millrace/mail";
+import { type MessageId, PermanentFailure, Suspended } from "@millrace/mail";
 import { createLogger } from "@millrace/service";
+import { accept as acceptInto } from "@millrace/test/message";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
+import { until } from "@millrace/test/until";
 import { z } from "zod";
 import type { Intake } from "./intake.ts";
 import { jobKey } from "./keys.ts";
@@ -71,37 +72,7 @@ async function start<const E extends string, const M extends Emits = Record<neve
 
 const uniqueName = () => `w${++count}`;
 
-async function accept(): Promise<MessageId> {
-  await until(() => intake.unavailable() === undefined);
-  const id = newMessageId();
-  const body = Buffer.from("Received: x\r\nSubject: y\r\n\r\nz\r\n");
-  const manifest: Manifest = {
-    ...{ v: 1, id, receivedAt: Date.now(), size: body.length, sha256: "0".repeat(64), receivedFieldSize: 0 },
-    envelope: {
-      ...{
-        from: "a@b.test",
-        recipients: ["c@d.test"],
-        smtputf8: false,
-        body: null,
-        helo: "h",
-        protocol: "ESMTP",
-      },
-      ...{ tls: null, user: null, client: { ip: "127.0.0.1", port: 1 } },
-    },
-  };
-  const draft = intake.draft(id);
-  await draft.write(body);
-  await intake.accept(draft, manifest);
-  return id;
-}
-
-async function until(condition: () => boolean | Promise<boolean>, within = 20_000): Promise<void> {
-  const deadline = Date.now() + within;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`not within ${within} ms: ${condition}`);
-    await sleep(10);
-  }
-}
+const accept = () => acceptInto(intake, "Received: x\r\nSubject: y\r\n\r\nz\r\n");
 
 const journalOf = async (id: MessageId): Promise<JournalEntry[]> => pipeline.journal.of(id);
 const unitNames = async (id: MessageId) => [...(await pipeline.ledger.unitsOf(id)).keys()];

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createLogger, patientRedis } from "@millrace/service";
 import { spooledKey } from "@millrace/spool";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
+import { until } from "@millrace/test/until";
 import type { Redis } from "ioredis";
 import { reportDisk } from "./disk-report.ts";
 import { diskKey } from "./keys.ts";
@@ -49,14 +50,6 @@ async function fillTo(share: number): Promise<void> {
 
 async function empty(share: number): Promise<void> {
   await redis.del(await redis.keys(`filling:${share}:*`));
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 20_000;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`never: ${condition}`);
-    await sleep(10);
-  }
 }
 
 test("memory above its high mark keeps new mail out until it is below the low one; each is said once", async () => {

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { type Delivery, type MessageId, routeSchema } from "@millrace/mail";
+import { until } from "@millrace/test/until";
 import { audit } from "./audit/audit.ts";
 import { discard, heldMessage, release } from "./quarantine.ts";
 import { replay } from "./replay.ts";
 import { storedItems } from "./replay-items.ts";
-import { startTestPipeline, type TestPipeline, until } from "./testing/test-pipeline.ts";
+import { startTestPipeline, type TestPipeline } from "./testing/test-pipeline.ts";
 import { defineWorker } from "./worker.ts";
 
 let system: TestPipeline;

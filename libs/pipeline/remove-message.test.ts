@@ -3,10 +3,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
-import { emptyParsedMessage, type Manifest, type MessageId, newMessageId, personOf } from "@millrace/mail";
+import { emptyParsedMessage, type MessageId, newMessageId, personOf } from "@millrace/mail";
 import { createLogger } from "@millrace/service";
+import { accept as acceptInto } from "@millrace/test/message";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
+import { until } from "@millrace/test/until";
 import { openIntake } from "./open-intake.ts";
 import { openPipeline, type Pipeline } from "./open-pipeline.ts";
 import { personInFlight } from "./person-in-flight.ts";
@@ -41,19 +42,8 @@ after(async () => {
 
 async function accept(options: { from?: string; to?: string; body?: string } = {}): Promise<MessageId> {
   const intake = await openIntake(server.url, log);
-  const id = newMessageId();
-  const body = Buffer.from(options.body ?? "Received: x\r\nSubject: y\r\n\r\nz\r\n");
-  const manifest: Manifest = {
-    ...{ v: 1, id, receivedAt: Date.now(), size: body.length, sha256: "0".repeat(64), receivedFieldSize: 0 },
-    envelope: {
-      ...{ from: options.from ?? "a@b.test", recipients: ["c@d.test", ...(options.to ? [options.to] : [])] },
-      ...{ smtputf8: false, body: null, helo: "h", protocol: "ESMTP", tls: null, user: null },
-      client: { ip: "127.0.0.1", port: 1 },
-    },
-  };
-  const draft = intake.draft(id);
-  await draft.write(body);
-  await intake.accept(draft, manifest);
+  const { from = "a@b.test", to, body = "Received: x\r\nSubject: y\r\n\r\nz\r\n" } = options;
+  const id = await acceptInto(intake, body, { from, recipients: ["c@d.test", ...(to ? [to] : [])] });
   await intake.close();
   return id;
 }
@@ -75,13 +65,6 @@ async function holdingWorker(name: string) {
   const running = await startWorker(worker, pipeline, { finishWithin: 200 });
   workers.push(running);
   return { running, started, letGo: gate.resolve };
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (const deadline = Date.now() + 30_000; !(await condition()); ) {
-    if (Date.now() > deadline) throw new Error(`never: ${condition}`);
-    await sleep(10);
-  }
 }
 
 const keysWith = async (text: string) => {

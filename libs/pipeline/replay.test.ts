@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { type MessageId, PermanentFailure, routeSchema } from "@millrace/mail";
+import { until } from "@millrace/test/until";
 import { ledgerReplay, replayRuns } from "./ledger-replay.ts";
 import { type ReplayOptions, replay } from "./replay.ts";
 import { deadLetterItems, storedItems } from "./replay-items.ts";
-import { startTestPipeline, type TestPipeline, until } from "./testing/test-pipeline.ts";
+import { startTestPipeline, type TestPipeline } from "./testing/test-pipeline.ts";
 import { defineWorker, type WorkerDefinition } from "./worker.ts";
 
 let system: TestPipeline;

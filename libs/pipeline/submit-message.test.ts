@@ -8,6 +8,7 @@ import { derivedMessageId, emptyParsedMessage } from "@millrace/mail";
 import { openMailStore } from "@millrace/mailstore";
 import { createLogger } from "@millrace/service";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
+import { until } from "@millrace/test/until";
 import { openPipeline, type Pipeline } from "./open-pipeline.ts";
 import { startWorker } from "./start-worker.ts";
 import { submitMessage } from "./submit-message.ts";
@@ -63,8 +64,7 @@ test("a message of our own is handled like one that came in, and once, however o
     // What a process that died has left of it: a part, never committed.
     await pipeline.spool.draft(second.id).write(Buffer.alloc(150_000, "a"));
     await submitMessage(pipeline, second);
-    const deadline = Date.now() + 20_000;
-    while (seen.length < 2 && Date.now() < deadline) await sleep(10);
+    await until(() => seen.length >= 2);
     await sleep(100);
     assert.deepEqual(
       seen.map(({ body, from, event }) => [body.length, from, event]),

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { messageIdSchema } from "@millrace/mail";
+import { until } from "@millrace/test/until";
 import { z } from "zod";
 import { storedItems } from "./replay-items.ts";
-import { startTestPipeline, type TestPipeline, until } from "./testing/test-pipeline.ts";
+import { startTestPipeline, type TestPipeline } from "./testing/test-pipeline.ts";
 import { defineWorker } from "./worker.ts";
 import { runningProcesses } from "./worker-processes.ts";
 

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
 import { type Envelope, localProtocol, routeSchema, type Target } from "@millrace/mail";
-import { type Delivering, delivered, startDelivering, until } from "./testing/delivering.ts";
+import { until } from "@millrace/test/until";
+import { type Delivering, delivered, startDelivering } from "./testing/delivering.ts";
 import type { DeliveryRequest, RecipientOutcome, Transport } from "./transport.ts";
 
 const raw = "Received: from x by us\r\nSubject: hello\r\nMessage-ID: <1@b.test>\r\n\r\nthe body\r\n";

@@ -3,7 +3,8 @@ import { after, before, test } from "node:test";
 import { routeSchema, type Target } from "@millrace/mail";
 import { defineWorker } from "@millrace/pipeline";
 import { type RunningWorker, startWorker } from "@millrace/pipeline/runtime";
-import { type Delivering, delivered, startDelivering, until, words } from "./testing/delivering.ts";
+import { until } from "@millrace/test/until";
+import { type Delivering, delivered, startDelivering, words } from "./testing/delivering.ts";
 import type { Transport } from "./transport.ts";
 
 const seen: { label: string; attempt: number; size: number; text: string }[] = [];

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { routeSchema, type Target } from "@millrace/mail";
-import { type Delivering, delivered, startDelivering, until, words } from "./testing/delivering.ts";
+import { until } from "@millrace/test/until";
+import { type Delivering, delivered, startDelivering, words } from "./testing/delivering.ts";
 import type { DeliveryRequest, RecipientOutcome, Transport } from "./transport.ts";
 
 /** What each target does at each attempt: the recipient's answer, by its local part. */

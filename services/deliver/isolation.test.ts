@@ -4,7 +4,8 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { after, test } from "node:test";
 import { routeSchema } from "@millrace/mail";
-import { startDelivering, until } from "./testing/delivering.ts";
+import { until } from "@millrace/test/until";
+import { startDelivering } from "./testing/delivering.ts";
 import { openTransport } from "./transports/open-transport.ts";
 
 const ends: (() => Promise<unknown>)[] = [];

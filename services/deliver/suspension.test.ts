@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { type RetryPolicy, routeSchema } from "@millrace/mail";
-import { type Delivering, delivered, startDelivering, until } from "./testing/delivering.ts";
+import { until } from "@millrace/test/until";
+import { type Delivering, delivered, startDelivering } from "./testing/delivering.ts";
 import type { DeliveryRequest, RecipientOutcome } from "./transport.ts";
 
 const ends: (() => Promise<void>)[] = [];

@@ -80,13 +80,13 @@ test("a fast target has a long queue: nobody is sent away", async () => {
 });
 
 test("while every place is taken and nothing is delivered, those who wait are told, and so is who comes later", async () => {
-  const { gate, told } = gateWith(1, { patience: 100 });
+  const { gate, told } = gateWith(1, { patience: 1_000 });
   await gate.enter();
   await assert.rejects(gate.enter(), (error) => error instanceof TargetUnavailable && error.coolsFor > 0);
   assert.deepEqual(told, ["opened STUCK"]);
   const asked = performance.now();
   await assert.rejects(gate.enter(), TargetUnavailable);
-  assert.ok(performance.now() - asked < 50, "a known trouble is answered at once");
+  assert.ok(performance.now() - asked < 500, "a known trouble is answered at once");
 });
 
 test("a stuck target whose delivery ends well is open again", async () => {

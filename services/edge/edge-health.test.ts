@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Unavailable } from "@millrace/pipeline/runtime";
 import { type HealthServer, StartError, startHealthServer } from "@millrace/service";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
 import { SmtpDialogue } from "@millrace/test/smtp-dialogue";
+import { until } from "@millrace/test/until";
 import { beginMessage, startTestEdge, type TestEdge } from "./testing/test-edge.ts";
 
 let redis: TestRedis;
@@ -35,14 +35,6 @@ async function get(path: string, method = "GET") {
 async function figure(name: string): Promise<number> {
   const lines = (await get("/metrics")).text.split("\n");
   return Number(lines.find((line) => line.startsWith(`millrace_edge_${name} `))?.split(" ")[1] ?? 0);
-}
-
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 30_000;
-  while (!(await condition())) {
-    assert.ok(Date.now() < deadline, `not in time: ${condition}`);
-    await sleep(25);
-  }
 }
 
 test("it lives as long as it answers, and is ready as long as it takes mail", async () => {

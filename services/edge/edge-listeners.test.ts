@@ -4,11 +4,11 @@ import { cpSync, mkdtempSync, renameSync, symlinkSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { type ConnectionOptions, connect, type TLSSocket } from "node:tls";
 import { StartError } from "@millrace/service";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
 import { SmtpDialogue } from "@millrace/test/smtp-dialogue";
+import { until } from "@millrace/test/until";
 import { makeCertificate } from "./testing/certificate.ts";
 import { binaryHeader, ipv4Addresses } from "./testing/proxy-header.ts";
 import { beginMessage, startTestEdge, type TestEdge, type TestEdgeOptions } from "./testing/test-edge.ts";
@@ -60,14 +60,6 @@ async function shown(port: number, options: ConnectionOptions = {}): Promise<str
     return `${subjectaltname} ${serialNumber}`;
   } finally {
     socket.destroy();
-  }
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 30_000;
-  while (!(await condition())) {
-    assert.ok(Date.now() < deadline, `not in time: ${condition}`);
-    await sleep(25);
   }
 }
 

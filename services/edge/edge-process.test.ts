@@ -4,10 +4,10 @@ import { cpSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { connect } from "node:tls";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
 import { SmtpDialogue } from "@millrace/test/smtp-dialogue";
+import { until } from "@millrace/test/until";
 import { makeCertificate } from "./testing/certificate.ts";
 import { type EdgeProcess, startEdgeProcess } from "./testing/edge-process.ts";
 import { beginMessage } from "./testing/test-edge.ts";
@@ -29,14 +29,6 @@ async function edgeProcess(
     await edge.ended;
   });
   return edge;
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 30_000;
-  while (!(await condition())) {
-    assert.ok(Date.now() < deadline, `not in time: ${condition}`);
-    await sleep(25);
-  }
 }
 
 test("SIGHUP has the certificates read again at once, and no session dropped", async (t) => {

@@ -4,6 +4,7 @@ import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
 import { SmtpDialogue } from "@millrace/test/smtp-dialogue";
+import { until } from "@millrace/test/until";
 import { binaryHeader, ipv4Addresses, tlsTlv, tlv, types } from "./testing/proxy-header.ts";
 import { beginMessage, startTestEdge, type TestEdge } from "./testing/test-edge.ts";
 
@@ -55,14 +56,6 @@ async function accepted(client: SmtpDialogue) {
 
 const refusals = () => edge.log.filter(({ msg }) => msg === "PROXY header refused");
 const infoLines = () => edge.log.filter(({ level }) => (level as number) >= 30);
-
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 15_000;
-  while (!condition()) {
-    assert.ok(Date.now() < deadline, `not in time: ${condition}`);
-    await sleep(20);
-  }
-}
 
 describe("the client's address, and no longer the proxy's", () => {
   test("is what version 1 says: in the envelope, the Received field and the log", async () => {

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { patientRedis } from "@millrace/service";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
 import { SmtpDialogue } from "@millrace/test/smtp-dialogue";
+import { until } from "@millrace/test/until";
 import { binaryHeader } from "./testing/proxy-header.ts";
 import { beginMessage, startTestEdge, type TestEdge, type TestEdgeOptions } from "./testing/test-edge.ts";
 import { addUsers, authenticate } from "./testing/users.ts";
@@ -68,14 +68,6 @@ async function from(address: string, edge: TestEdge, reply = "250"): Promise<Smt
 async function says(client: SmtpDialogue, command: string, reply: string): Promise<void> {
   await client.send(command);
   await client.expect(reply);
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 60_000;
-  while (!(await condition())) {
-    assert.ok(Date.now() < deadline, `not in time: ${condition}`);
-    await sleep(25);
-  }
 }
 
 /** A figure of an edge's metrics by its name and labels; 0 when there is none yet. */

@@ -19,10 +19,11 @@ import {
 } from "@millrace/pipeline/runtime";
 import { createLogger } from "@millrace/service";
 import { NotSpooled } from "@millrace/spool";
+import { accept as acceptInto, manifestOf } from "@millrace/test/message";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
 import { openParseThreads, type ParseThreads } from "./parse-threads.ts";
 import { parseWorker } from "./parse-worker.ts";
-import { manifestOf, spooled } from "./testing/spooled.ts";
+import { spooled } from "./testing/spooled.ts";
 
 const log = createLogger("test", "silent");
 const concurrency = 4;
@@ -61,16 +62,7 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** Takes a message in as the edge does. */
-async function accept(text: string): Promise<MessageId> {
-  while (intake.unavailable() !== undefined) await sleep(10);
-  const id = newMessageId();
-  const body = Buffer.from(text);
-  const draft = intake.draft(id);
-  await draft.write(body);
-  await intake.accept(draft, manifestOf(id, body));
-  return id;
-}
+const accept = (text: string) => acceptInto(intake, text);
 
 /** What the worker said of a message, once it has. */
 async function outcomeOf(id: MessageId): Promise<Record<string, unknown>> {
@@ -87,7 +79,7 @@ async function outcomeOf(id: MessageId): Promise<Record<string, unknown>> {
 /** The worker's handler by itself, on a message of the spool. */
 async function handle(id: MessageId, given: Partial<WorkerContext> = {}): Promise<Record<string, unknown>[]> {
   const emitted: Record<string, unknown>[] = [];
-  const manifest = manifestOf(id, Buffer.from("x"));
+  const manifest = manifestOf(Buffer.from("x"), {}, id);
   const ctx: WorkerContext = {
     ...{
       message: id,

@@ -3,13 +3,13 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { newMessageId } from "@millrace/mail";
 import { openMailStore } from "@millrace/mailstore";
 import { journalTail } from "@millrace/pipeline/runtime";
 import { createLogger, patientRedis } from "@millrace/service";
 import { startDeadLine } from "@millrace/test/dead-line";
 import { startRedis } from "@millrace/test/redis";
+import { until } from "@millrace/test/until";
 import { startArchiving } from "./archive-journal.ts";
 
 test("a connection that dies without a word is made anew, and the journal goes on being archived", async () => {
@@ -23,9 +23,7 @@ test("a connection that dies without a word is made anew, and the journal goes o
     const message = newMessageId();
     const entry = { message, at: Date.now(), event: "x", worker: "w", data: {} };
     await direct.xadd("millrace:{0}:journal", "*", "j", JSON.stringify(entry));
-    for (const deadline = Date.now() + 30_000; mailstore.journal(message).length === 0; await sleep(20)) {
-      assert.ok(Date.now() < deadline, "archived within 30 s");
-    }
+    await until(() => mailstore.journal(message).length > 0);
   };
   try {
     await append();
@@ -48,11 +46,6 @@ test("what was archived stays for somebody who follows the journal, until it is 
   const folder = await mkdtemp(join(tmpdir(), "millrace-archive-"));
   const mailstore = openMailStore({ directory: folder });
   const stop = startArchiving(server.url, mailstore, createLogger("test", "silent"));
-  const until = async (condition: () => Promise<boolean> | boolean) => {
-    for (const deadline = Date.now() + 30_000; !(await condition()); await sleep(20)) {
-      assert.ok(Date.now() < deadline, `within 30 s: ${condition}`);
-    }
-  };
   try {
     await tail.keepFor("somebody", "0-0");
     for (let i = 0; i < 5; i++) {

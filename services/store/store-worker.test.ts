@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
-import { emptyParsedMessage, type Manifest, newMessageId } from "@millrace/mail";
+import { emptyParsedMessage } from "@millrace/mail";
 import { type MailStore, openMailStore } from "@millrace/mailstore";
 import { defineWorker } from "@millrace/pipeline";
 import {
@@ -16,7 +15,9 @@ import {
   startWorker,
 } from "@millrace/pipeline/runtime";
 import { createLogger } from "@millrace/service";
+import { accept as acceptInto } from "@millrace/test/message";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
+import { until } from "@millrace/test/until";
 import { startArchiving } from "./archive-journal.ts";
 import { storeWorker } from "./store-worker.ts";
 
@@ -62,37 +63,7 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 30_000;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`never: ${condition}`);
-    await sleep(10);
-  }
-}
-
-async function accept(body: Buffer): Promise<string> {
-  await until(() => intake.unavailable() === undefined);
-  const id = newMessageId();
-  const sha256 = createHash("sha256").update(body).digest("hex");
-  const manifest: Manifest = {
-    ...{ v: 1, id, receivedAt: Date.now(), size: body.length, sha256, receivedFieldSize: 0 },
-    envelope: {
-      ...{
-        from: "a@b.test",
-        recipients: ["c@d.test"],
-        smtputf8: false,
-        body: null,
-        helo: "h",
-        protocol: "ESMTP",
-      },
-      ...{ tls: null, user: null, client: { ip: "127.0.0.1", port: 1 } },
-    },
-  };
-  const draft = intake.draft(id);
-  await draft.write(body);
-  await intake.accept(draft, manifest);
-  return id;
-}
+const accept = (body: Buffer) => acceptInto(intake, body);
 
 test("small and large bodies are in the mail store, octet for octet, and gone from the spool", async () => {
   const bodies = [1, 1_000, 200_000, 300_000, 3_000_000].map((size) => randomBytes(size));

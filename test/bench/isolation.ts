@@ -1,7 +1,8 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { Installation, until } from "../support/millrace.ts";
+import { Installation } from "../support/millrace.ts";
+import { until } from "../support/until.ts";
 import { sendLoad } from "./load.ts";
 import { give } from "./rate.ts";
 import { quantile, type Row } from "./table.ts";

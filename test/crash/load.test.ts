@@ -3,7 +3,7 @@ import { once } from "node:events";
 import type { AddressInfo, Socket } from "node:net";
 import { test } from "node:test";
 import { SMTPServer } from "smtp-server";
-import { until } from "../support/millrace.ts";
+import { until } from "../support/until.ts";
 import { Load } from "./load.ts";
 import { seeded } from "./random.ts";
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { until } from "../support/millrace.ts";
+import { until } from "../support/until.ts";
 import { auditProblems } from "./audit.ts";
 import { judge } from "./checks.ts";
 import type { Collector } from "./evidence.ts";

@@ -12,7 +12,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { until } from "../support/millrace.ts";
+import { until } from "../support/until.ts";
 import { type ComposeModel, type Service, secondsOf } from "./compose-model.ts";
 import type { Image } from "./image.ts";
 import { Networks, type Place } from "./networks.ts";

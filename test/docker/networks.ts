@@ -1,7 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { until } from "../support/millrace.ts";
+import { until } from "../support/until.ts";
 import type { ComposeModel } from "./compose-model.ts";
 
 /** One container's place in the networks: a namespace of its own, with a name server on 127.0.0.11 as Docker has it. */

@@ -1,4 +1,4 @@
-import { until } from "../support/millrace.ts";
+import { until } from "../support/until.ts";
 import type { ComposeModel } from "./compose-model.ts";
 import type { Container, Engine } from "./engine.ts";
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { noCaddy } from "../support/caddy.ts";
-import { until } from "../support/millrace.ts";
+import { until } from "../support/until.ts";
 import { cannotRead, dockerFolder, readCompose, workspace } from "./compose-model.ts";
 import { DockerCommand, documented } from "./docker-command.ts";
 import { type Container, Engine } from "./engine.ts";

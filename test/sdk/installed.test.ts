@@ -6,7 +6,7 @@ import { extname, join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { freePort } from "../support/free-port.ts";
-import { until } from "../support/millrace.ts";
+import { until } from "../support/until.ts";
 import { UserFolder } from "./user-folder.ts";
 
 const workspace = resolve(import.meta.dirname, "../..");

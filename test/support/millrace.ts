@@ -4,9 +4,9 @@ import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { freePort } from "./free-port.ts";
+import { until } from "./until.ts";
 
 const command = resolve(import.meta.dirname, "../../services/cli/bin/millrace.mjs");
 
@@ -187,14 +187,5 @@ export class Installation {
     await this.down();
     for (const pid of this.pids("redis")) process.kill(pid, "SIGKILL");
     await rm(this.folder, { recursive: true, force: true, maxRetries: 5 });
-  }
-}
-
-/** Waits for a condition. @throws when it does not come true in `within` milliseconds */
-export async function until(condition: () => boolean | Promise<boolean>, within = 60_000): Promise<void> {
-  const deadline = Date.now() + within;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`not within ${within} ms: ${condition}`);
-    await sleep(25);
   }
 }

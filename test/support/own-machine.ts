@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { until } from "./millrace.ts";
+import { until } from "./until.ts";
 
 const workspace = resolve(import.meta.dirname, "../..");
 const bootScript = join(import.meta.dirname, "own-machine.sh");

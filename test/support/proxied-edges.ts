@@ -9,8 +9,9 @@ import type { JournalEntry } from "@millrace/mail";
 import { caddy, caddyFolder } from "./caddy.ts";
 import { certificate } from "./certificate.ts";
 import { freePort, freePorts } from "./free-port.ts";
-import { Installation, until } from "./millrace.ts";
+import { Installation } from "./millrace.ts";
 import { type ProxyProcess, startProxy } from "./proxy-process.ts";
+import { until } from "./until.ts";
 
 /** Ports of one edge. */
 export interface Edge {

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { connect } from "node:net";
-import { until } from "./millrace.ts";
+import { until } from "./until.ts";
 
 /** Debian keeps servers where only root looks. */
 export const serverPath = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };

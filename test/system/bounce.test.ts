@@ -6,8 +6,9 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { MailStore, MessageSummary } from "@millrace/mailstore";
 import { SMTPServer } from "smtp-server";
-import { Installation, until } from "../support/millrace.ts";
+import { Installation } from "../support/millrace.ts";
 import { mail, sendAll } from "../support/sender.ts";
+import { until } from "../support/until.ts";
 
 describe("mail that a server refuses for good", () => {
   let server: SMTPServer;

@@ -9,10 +9,10 @@ import { caddy, caddyFolder, noCaddy, reloadCaddy } from "../support/caddy.ts";
 import { certificate } from "../support/certificate.ts";
 import { freePort } from "../support/free-port.ts";
 import { HeldSessions } from "../support/held-sessions.ts";
-import { until } from "../support/millrace.ts";
 import { startPebble } from "../support/pebble.ts";
 import { ProxiedEdges, wordsFor } from "../support/proxied-edges.ts";
 import { startProxy } from "../support/proxy-process.ts";
+import { until } from "../support/until.ts";
 
 const run = promisify(execFile);
 const golden = resolve(import.meta.dirname, "../../services/cli/proxy/golden");

@@ -7,9 +7,9 @@ import type { Envelope } from "@millrace/mail";
 import { noCaddy, reloadCaddy } from "../support/caddy.ts";
 import { closedPort } from "../support/free-port.ts";
 import { HeldSessions, said } from "../support/held-sessions.ts";
-import { until } from "../support/millrace.ts";
 import { type Edge, ProxiedEdges } from "../support/proxied-edges.ts";
 import { mail, sendAll } from "../support/sender.ts";
+import { until } from "../support/until.ts";
 
 describe("three edges behind Caddy with caddy-l4", { skip: noCaddy }, () => {
   const proxied = new ProxiedEdges();

@@ -8,10 +8,11 @@ import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { certificate } from "../support/certificate.ts";
 import { freePort } from "../support/free-port.ts";
-import { Installation, until } from "../support/millrace.ts";
+import { Installation } from "../support/millrace.ts";
 import { pathOfOwnNginx } from "../support/own-nginx.ts";
 import { serverPath, startProxy } from "../support/proxy-process.ts";
 import { noop, shownCertificate } from "../support/shown-certificate.ts";
+import { until } from "../support/until.ts";
 
 const run = promisify(execFile);
 const name = "mx.example.test";

@@ -7,11 +7,12 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { freePort } from "../support/free-port.ts";
-import { Installation, until } from "../support/millrace.ts";
+import { Installation } from "../support/millrace.ts";
 import { pathOfOwnNginx } from "../support/own-nginx.ts";
 import { type Pebble, startPebble } from "../support/pebble.ts";
 import { type ProxyProcess, serverPath, startProxy } from "../support/proxy-process.ts";
 import { noop, type ShownCertificate, shownCertificate } from "../support/shown-certificate.ts";
+import { until } from "../support/until.ts";
 
 const run = promisify(execFile);
 const name = "mx.example.test";

@@ -10,7 +10,8 @@ import {
 } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { Installation, type Started, until } from "../support/millrace.ts";
+import { Installation, type Started } from "../support/millrace.ts";
+import { until } from "../support/until.ts";
 
 const workspace = resolve(import.meta.dirname, "../..");
 

@@ -10,8 +10,9 @@ import { patientRedis } from "@millrace/service";
 import { faketimeLibrary } from "../crash/site.ts";
 import { diagnose } from "../support/doctor.ts";
 import { closedPort, freePort } from "../support/free-port.ts";
-import { Installation, until } from "../support/millrace.ts";
+import { Installation } from "../support/millrace.ts";
 import { startRedis } from "../support/redis.ts";
+import { until } from "../support/until.ts";
 
 describe("millrace doctor without a host", () => {
   let millrace: Installation;

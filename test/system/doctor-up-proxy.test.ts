@@ -4,9 +4,10 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { diagnose } from "../support/doctor.ts";
 import { freePorts } from "../support/free-port.ts";
-import { Installation, until } from "../support/millrace.ts";
+import { Installation } from "../support/millrace.ts";
 import { type ProxyPorts, proxiedInstallation, proxyPid } from "../support/proxied-installation.ts";
 import { startRedis } from "../support/redis.ts";
+import { until } from "../support/until.ts";
 
 /** From here on it is a shell in which nothing is set: what runs has to be found out. */
 function forgetSettings({ env }: Installation): void {

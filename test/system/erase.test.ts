@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type MessageSummary, openMailStore } from "@millrace/mailstore";
 import { closedPort } from "../support/free-port.ts";
-import { Installation, until } from "../support/millrace.ts";
+import { Installation } from "../support/millrace.ts";
 import { type Mail, mail, sendAll } from "../support/sender.ts";
+import { until } from "../support/until.ts";
 
 interface Erased {
   clean: boolean;

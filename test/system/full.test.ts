@@ -4,9 +4,10 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { MessageSummary } from "@millrace/mailstore";
 import { patientRedis } from "@millrace/service";
-import { Installation, until } from "../support/millrace.ts";
+import { Installation } from "../support/millrace.ts";
 import { type Mail, mail, sendAll } from "../support/sender.ts";
 import { SmtpDialogue } from "../support/smtp-dialogue.ts";
+import { until } from "../support/until.ts";
 
 interface Status {
   redis: { usedBytes: number; maxBytes: number; share: number; highMark: number; lowMark: number };

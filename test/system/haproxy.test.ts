@@ -11,9 +11,10 @@ import { promisify } from "node:util";
 import type { JournalEntry, Manifest } from "@millrace/mail";
 import { certificate } from "../support/certificate.ts";
 import { freePort } from "../support/free-port.ts";
-import { Installation, until } from "../support/millrace.ts";
+import { Installation } from "../support/millrace.ts";
 import { type ProxyProcess, serverPath, startProxy } from "../support/proxy-process.ts";
 import { startSessions } from "../support/session-load.ts";
+import { until } from "../support/until.ts";
 
 const run = promisify(execFile);
 

@@ -5,10 +5,11 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { MessageSummary } from "@millrace/mailstore";
 import { corpus } from "../support/corpus.ts";
-import { Installation, until } from "../support/millrace.ts";
+import { Installation } from "../support/millrace.ts";
 import { startRedis, type TestRedis } from "../support/redis.ts";
 import { type Acknowledged, type Mail, mail, sendAll } from "../support/sender.ts";
 import { SmtpDialogue } from "../support/smtp-dialogue.ts";
+import { until } from "../support/until.ts";
 
 const sha256 = (octets: Buffer) => createHash("sha256").update(octets).digest("hex");
 

@@ -6,8 +6,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { DeadLetter } from "@millrace/mailstore";
 import type { AuditReport } from "@millrace/pipeline/runtime";
 import { makeSample } from "@millrace/pipeline/samples";
-import { Installation, type Started, until } from "../support/millrace.ts";
+import { Installation, type Started } from "../support/millrace.ts";
 import { mail, sendAll } from "../support/sender.ts";
+import { until } from "../support/until.ts";
 
 const file = resolve(import.meta.dirname, "../fixtures/save-pdfs.ts");
 

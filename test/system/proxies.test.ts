@@ -9,9 +9,9 @@ import { promisify } from "node:util";
 import { noCaddy } from "../support/caddy.ts";
 import { certificate } from "../support/certificate.ts";
 import { closedPort } from "../support/free-port.ts";
-import { until } from "../support/millrace.ts";
 import { ProxiedEdges } from "../support/proxied-edges.ts";
 import { noop, type ShownCertificate, shownCertificate } from "../support/shown-certificate.ts";
+import { until } from "../support/until.ts";
 
 const run = promisify(execFile);
 

@@ -6,8 +6,9 @@ import { resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { DeadLetter } from "@millrace/mailstore";
 import type { AuditReport } from "@millrace/pipeline/runtime";
-import { Installation, until } from "../support/millrace.ts";
+import { Installation } from "../support/millrace.ts";
 import { mail, sendAll } from "../support/sender.ts";
+import { until } from "../support/until.ts";
 
 /** A webhook that counts what it takes by delivery id, and refuses everything for good while it is told to. */
 class Webhook {

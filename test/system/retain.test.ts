@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { MessageSummary } from "@millrace/mailstore";
-import { Installation, until } from "../support/millrace.ts";
+import { Installation } from "../support/millrace.ts";
 import { sendAll } from "../support/sender.ts";
+import { until } from "../support/until.ts";
 
 interface Summary {
   messages: number;

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { connect } from "node:tls";
 import { certificate } from "../support/certificate.ts";
-import { type Installation, until } from "../support/millrace.ts";
+import type { Installation } from "../support/millrace.ts";
 import {
   bothDoors,
   isRunning,
@@ -14,6 +14,7 @@ import {
   session,
 } from "../support/proxied-installation.ts";
 import { noop } from "../support/shown-certificate.ts";
+import { until } from "../support/until.ts";
 
 for (const kind of ["haproxy", "nginx"] as const) {
   describe(`millrace up --proxy ${kind} with a certificate of one's own`, () => {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { haproxyServers, tellHaproxy } from "../support/haproxy-socket.ts";
-import { type Installation, until } from "../support/millrace.ts";
+import type { Installation } from "../support/millrace.ts";
 import {
   bothDoors,
   edges,
@@ -20,6 +20,7 @@ import {
 import { type Door, type SessionLoad, startSessions } from "../support/session-load.ts";
 import { noop } from "../support/shown-certificate.ts";
 import { SmtpDialogue } from "../support/smtp-dialogue.ts";
+import { until } from "../support/until.ts";
 
 const run = promisify(execFile);
 

@@ -7,9 +7,10 @@ import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import type { MessageSummary } from "@millrace/mailstore";
-import { Installation, until } from "../support/millrace.ts";
+import { Installation } from "../support/millrace.ts";
 import { startRedis } from "../support/redis.ts";
 import { mail, sendAll } from "../support/sender.ts";
+import { until } from "../support/until.ts";
 
 describe("a newcomer's first minutes", () => {
   const millrace = new Installation();

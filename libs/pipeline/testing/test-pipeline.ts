@@ -1,13 +1,12 @@
-import { createHash } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { emptyParsedMessage, type Manifest, type MessageId, newMessageId } from "@millrace/mail";
+import { emptyParsedMessage, type MessageId } from "@millrace/mail";
 import { type MailStore, openMailStore } from "@millrace/mailstore";
 import { createLogger } from "@millrace/service";
+import { accept as acceptInto } from "@millrace/test/message";
 import { startRedis, type TestRedis } from "@millrace/test/redis";
-import type { Intake } from "../intake.ts";
+import { until } from "@millrace/test/until";
 import { openIntake } from "../open-intake.ts";
 import { openPipeline, type Pipeline } from "../open-pipeline.ts";
 import { type RunningWorker, startWorker } from "../start-worker.ts";
@@ -37,8 +36,6 @@ export interface TestPipeline {
 }
 
 const log = createLogger("test", "silent");
-/** Milliseconds a test waits for what must come about. */
-const patience = 30_000;
 
 export async function startTestPipeline(): Promise<TestPipeline> {
   const redis = await startRedis();
@@ -66,7 +63,8 @@ export async function startTestPipeline(): Promise<TestPipeline> {
   };
   return {
     ...{ redis, folder, pipeline, store, start, archive },
-    accept: (options) => accept(intake, options),
+    accept: ({ subject = "Hello", body = "x", ...envelope } = {}) =>
+      acceptInto(intake, `Subject: ${subject}\r\n\r\n${body}\r\n`, envelope),
     async idle() {
       await until(async () => (await pipeline.ledger.openCount()) === 0);
       await archive();
@@ -94,45 +92,4 @@ function storing(pipeline: Pipeline, store: MailStore): WorkerDefinition {
       ctx.emit("message.stored", {});
     },
   });
-}
-
-async function accept(
-  intake: Intake,
-  options: { recipients?: string[]; from?: string; subject?: string; body?: string } = {},
-): Promise<MessageId> {
-  await until(() => intake.unavailable() === undefined);
-  const body = Buffer.from(`Subject: ${options.subject ?? "Hello"}\r\n\r\n${options.body ?? "x"}\r\n`);
-  const id = newMessageId();
-  const manifest: Manifest = {
-    ...{ v: 1, id, receivedAt: Date.now(), size: body.length, receivedFieldSize: 0 },
-    sha256: createHash("sha256").update(body).digest("hex"),
-    envelope: {
-      ...{
-        from: options.from ?? "a@b.test",
-        recipients: options.recipients ?? ["c@d.test"],
-        smtputf8: false,
-      },
-      ...{
-        body: null,
-        helo: "h",
-        protocol: "ESMTP",
-        tls: null,
-        user: null,
-        client: { ip: "127.0.0.1", port: 1 },
-      },
-    },
-  };
-  const draft = intake.draft(id);
-  await draft.write(body);
-  await intake.accept(draft, manifest);
-  return id;
-}
-
-/** Waits for a condition. @throws when it does not come true in time */
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + patience;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`never: ${condition}`);
-    await sleep(10);
-  }
 }

@@ -1,14 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import {
-  type Envelope,
-  emptyParsedMessage,
-  type JournalEntry,
-  type Manifest,
-  newMessageId,
-} from "@millrace/mail";
+import { type Envelope, emptyParsedMessage, type JournalEntry } from "@millrace/mail";
 import { defineWorker } from "@millrace/pipeline";
 import {
   openIntake,
@@ -18,7 +11,9 @@ import {
   submitMessage,
 } from "@millrace/pipeline/runtime";
 import { createLogger } from "@millrace/service";
+import { accept } from "@millrace/test/message";
 import { startRedis } from "@millrace/test/redis";
+import { until } from "@millrace/test/until";
 import { deliverWorker } from "../deliver-worker.ts";
 import type { RecipientOutcome } from "../transport.ts";
 
@@ -90,29 +85,7 @@ export async function startDelivering(
         .flatMap(({ data }) => data.recipients as string[]);
     },
 
-    async accept(recipients, envelope = {}, raw = "x") {
-      await until(() => intake.unavailable() === undefined);
-      const id = newMessageId();
-      const manifest: Manifest = {
-        ...{
-          v: 1,
-          id,
-          receivedAt: Date.now(),
-          size: raw.length,
-          sha256: "0".repeat(64),
-          receivedFieldSize: 0,
-        },
-        envelope: {
-          ...{ from: "a@b.test", recipients, smtputf8: false, body: null, helo: "h", protocol: "ESMTP" },
-          ...{ tls: null, user: null, client: { ip: "127.0.0.1", port: 1 } },
-          ...envelope,
-        },
-      };
-      const draft = intake.draft(id);
-      await draft.write(Buffer.from(raw));
-      await intake.accept(draft, manifest);
-      return id;
-    },
+    accept: (recipients, envelope = {}, raw = "x") => accept(intake, raw, { recipients, ...envelope }),
 
     async ending(id) {
       await until(async () => {
@@ -142,12 +115,3 @@ export const delivered = (recipient: string): RecipientOutcome => ({
 /** An entry in short: its event, its target, its recipients. */
 export const words = (entries: JournalEntry[]) =>
   entries.map(({ event, data }) => `${event} ${data.label} ${data.recipients}`);
-
-/** Waits for a condition. Generous: the limit only ever ends a failing test. */
-export async function until(condition: () => boolean | Promise<boolean>, within = 60_000): Promise<void> {
-  const deadline = Date.now() + within;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`not within ${within} ms: ${condition}`);
-    await sleep(10);
-  }
-}

@@ -14,7 +14,7 @@ import {
   ListObjectsV2Command,
   S3Client,
 } from "@aws-sdk/client-s3";
-import { until } from "@millrace/test/millrace";
+import { until } from "@millrace/test/until";
 import { Running } from "../testing/running.ts";
 import { type S3Server, startS3Server } from "../testing/s3-server.ts";
 import { folderStore } from "./folder-store.ts";

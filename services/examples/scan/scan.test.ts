@@ -7,7 +7,7 @@ import { Readable } from "node:stream";
 import { after, before, describe, test } from "node:test";
 import { TemporaryFailure } from "@millrace/pipeline";
 import { freePort } from "@millrace/test/free-port";
-import { until } from "@millrace/test/millrace";
+import { until } from "@millrace/test/until";
 import { type Clamd, eicar, startClamd } from "../testing/clamd.ts";
 import { type Rspamd, startRspamd } from "../testing/rspamd.ts";
 import { Running } from "../testing/running.ts";

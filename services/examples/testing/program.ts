@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { delimiter } from "node:path";
-import { until } from "@millrace/test/millrace";
+import { until } from "@millrace/test/until";
 
 /** A program that a test runs beside the pipeline. */
 export interface Program {

@@ -1,7 +1,8 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { Installation, type Started, until } from "@millrace/test/millrace";
+import { Installation, type Started } from "@millrace/test/millrace";
 import { type Mail, sendAll } from "@millrace/test/sender";
+import { until } from "@millrace/test/until";
 
 /** A whole pipeline with an example in it, in a folder of its own. */
 export class Running {

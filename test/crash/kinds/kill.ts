@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { until } from "../../support/millrace.ts";
+import { until } from "../../support/until.ts";
 import type { Kind, Scene } from "../kind.ts";
 import { rewriteLog } from "./rewrite-log.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { until } from "../../support/millrace.ts";
 import { OwnMachine, type Said } from "../../support/own-machine.ts";
+import { until } from "../../support/until.ts";
 import type { Block } from "./blocks.ts";
 
 /** What the guide's machine has of the world outside: an ACME authority in Let's Encrypt's stead, which all trust. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { until } from "../../support/millrace.ts";
+import { until } from "../../support/until.ts";
 import type { Step } from "./step.ts";
 
 /** What is done with HAProxy before the edges, from day to day. */
