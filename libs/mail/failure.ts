@@ -62,6 +62,13 @@ export class TemporaryFailure extends Error {
 export class Suspended extends TemporaryFailure {
   override name = "Suspended";
   override readonly [mark] = "suspended";
+  /** Milliseconds it had been suspended for past its policy's lifetime; without it there is no grace. */
+  readonly overtime: number;
+
+  constructor(message: string, details: FailureDetails & { retryAfter: number; overtime?: number }) {
+    super(message, details);
+    this.overtime = details.overtime ?? Number.POSITIVE_INFINITY;
+  }
 }
 
 /** "Not before": a temporary failure that says when to try again. */

@@ -40,6 +40,7 @@ export {
   longestDelay,
   type RetryPolicy,
   retrySchema,
+  suspensionDelay,
 } from "./retry-policy.ts";
 export {
   type Keeping,

@@ -51,18 +51,3 @@ test("what the far side asks for is kept, up to a day; it never brings an attemp
     "even past the end",
   );
 });
-
-test("a suspension waits as long as it says, spends none of the list, and ends with the policy's lifetime", () => {
-  const suspended = (policy: typeof smtp | typeof listed, age: number) =>
-    retryDelay(policy, { attempts: 0, age, asked: 10 * minute, suspended: true });
-  assert.equal(suspended(listed, 0), 10 * minute);
-  const total = 5_000 + 5 * minute + hour;
-  assert.equal(suspended(listed, total - 1_000), 1_000);
-  assert.equal(suspended(listed, total), undefined);
-  assert.equal(suspended(smtp, 4 * day), 10 * minute);
-  assert.equal(suspended(smtp, 5 * day), undefined);
-  // Two delays: 10 and 20 seconds.
-  const counted = { firstDelay: 10_000, maxDelay: hour, jitter: 0, attempts: 3 };
-  const next = (age: number) => retryDelay(counted, { attempts: 0, age, asked: hour, suspended: true });
-  assert.deepEqual([next(0), next(30_000)], [30_000, undefined]);
-});

@@ -1,4 +1,4 @@
-import { type GrowingRetry, lifetime, type RetryPolicy } from "@millrace/mail";
+import type { GrowingRetry, RetryPolicy } from "@millrace/mail";
 
 /** What a worker has that does not say otherwise: ten attempts, which take about ten minutes. */
 export const defaultRetry: GrowingRetry = {
@@ -19,8 +19,6 @@ export interface Progress {
   age: number;
   /** Milliseconds the far side asked us to wait: it is not tried earlier. */
   asked?: number | undefined;
-  /** The last run was no attempt: see `Suspended`. `asked` is then exactly how long to wait. */
-  suspended?: boolean;
 }
 
 /**
@@ -33,20 +31,15 @@ const fewestAttempts = 3;
  * Milliseconds to wait before the next attempt, or undefined when there is none.
  *
  * A list ends with its last delay, a growing policy after `attempts` or `giveUpAfter`, whichever comes first; the
- * last attempt is made when that time is over, not before. What is suspended spends no attempt and so ends by time
- * alone: when the policy's whole lifetime has passed.
+ * last attempt is made when that time is over, not before. (What is suspended has made no attempt: `suspensionDelay`.)
  * @param random a number from 0 to 1
  */
 export function retryDelay(
   policy: RetryPolicy,
-  { attempts, age, asked, suspended }: Progress,
+  { attempts, age, asked }: Progress,
   random = Math.random(),
 ): number | undefined {
   const wanted = Math.min(Math.max(asked ?? 0, 0), longestAsked);
-  if (suspended) {
-    const left = lifetime(policy) - age;
-    return left > 0 ? Math.min(wanted, left) : undefined;
-  }
   if ("delays" in policy) {
     const delay = policy.delays[attempts - 1];
     return delay === undefined ? undefined : Math.max(jittered(delay, policy.jitter, random), wanted);

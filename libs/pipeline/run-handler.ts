@@ -4,6 +4,7 @@ import {
   type FailureRecord,
   isSuspended,
   PermanentFailure,
+  suspensionDelay,
   TemporaryFailure,
 } from "@millrace/mail";
 import { z } from "zod";
@@ -131,10 +132,8 @@ export function failureOf(error: unknown): FailureRecord {
  */
 export function delayAfter(worker: WorkerDefinition, unit: Unit, error: unknown): number | undefined {
   const policy = typeof worker.retry === "function" ? worker.retry(unit.data) : worker.retry;
-  return retryDelay(policy ?? defaultRetry, {
-    attempts: unit.attempts,
-    age: Date.now() - unit.at,
-    asked: askedToWait(error),
-    suspended: isSuspended(error),
-  });
+  const age = Date.now() - unit.at;
+  const asked = askedToWait(error);
+  if (!isSuspended(error)) return retryDelay(policy ?? defaultRetry, { attempts: unit.attempts, age, asked });
+  return suspensionDelay(policy ?? defaultRetry, { age, wanted: asked ?? 0, overtime: error.overtime });
 }

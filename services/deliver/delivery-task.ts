@@ -24,6 +24,8 @@ export const taskSchema = z.object({
   header: headerEditsSchema.optional(),
   /** How often in a row it was put off because its target was in trouble. */
   suspensions: z.number().int().default(0),
+  /** Milliseconds for which it was, past its schedule's time. */
+  overtime: z.number().int().default(0),
 });
 export type Task = z.output<typeof taskSchema>;
 

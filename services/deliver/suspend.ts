@@ -1,4 +1,4 @@
-import { lifetime, longestDelay, type RetryPolicy, Suspended } from "@millrace/mail";
+import { lifetime, longestDelay, type RetryPolicy, Suspended, suspensionDelay } from "@millrace/mail";
 import type { WorkerContext } from "@millrace/pipeline";
 import type { Task } from "./delivery-task.ts";
 import type { TargetUnavailable } from "./target-gate.ts";
@@ -29,14 +29,15 @@ export function suspend(
   ctx: WorkerContext,
   timing: SuspensionTiming = defaultSuspension,
 ): never {
-  const { target, label, recipients, suspensions } = task;
+  const { target, label, recipients, suspensions, overtime } = task;
   const full = Math.min(
     timing.first * 2 ** suspensions,
     timing.longest,
     Math.max(longestDelay(policy), timing.first),
   );
   const delay = Math.round(Math.max(full * (0.5 + 0.5 * Math.random()), coolsFor));
-  const left = at + lifetime(policy) - Date.now();
+  const age = Date.now() - at;
+  const wait = suspensionDelay(policy, { age, wanted: delay, overtime });
   const { code, status } = trouble;
   const reply = `delivery temporarily suspended: ${trouble.reply}`;
   ctx.emit(
@@ -44,13 +45,14 @@ export function suspend(
     {
       ...{ target, label, recipients, attempt: ctx.attempt - 1, ms: 0, reply },
       ...(code ? { code } : {}),
-      ...(left > 0 ? { nextAttemptAt: Date.now() + Math.min(delay, left) } : {}),
+      ...(wait === undefined ? {} : { nextAttemptAt: Date.now() + wait }),
     },
     { key: `${target}/${ctx.attempt}/suspended/${suspensions}` },
   );
   // What the target said of this very message, if it ever did, says more than its trouble.
   const words = recipients.map((recipient) => ({ recipient, reply, code, status, permanent: false }));
   const said = task.said.length > 0 ? task.said : words;
-  ctx.progress({ ...task, said, suspensions: suspensions + 1 });
-  throw new Suspended(`${label}: ${reply}`, { code, status, reply, retryAfter: delay });
+  const past = age < lifetime(policy) ? 0 : (wait ?? 0);
+  ctx.progress({ ...task, said, suspensions: suspensions + 1, overtime: overtime + past });
+  throw new Suspended(`${label}: ${reply}`, { code, status, reply, retryAfter: delay, overtime });
 }
