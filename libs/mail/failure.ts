@@ -56,19 +56,13 @@ export class TemporaryFailure extends Error {
 }
 
 /**
- * It was not even tried, because it could not have worked: comes back after `retryAfter` at no attempt's cost. Unlike
- * a snooze it is on record, and the time it takes counts towards giving up.
+ * It was not even tried, because it could not have worked: comes back after `retryAfter` at no attempt's cost, or is
+ * given up where there is none. Unlike a snooze it is on record. When to give up is for whoever suspends to say: a
+ * retry policy counts attempts.
  */
 export class Suspended extends TemporaryFailure {
   override name = "Suspended";
   override readonly [mark] = "suspended";
-  /** Milliseconds it had been suspended for past its policy's lifetime; without it there is no grace. */
-  readonly overtime: number;
-
-  constructor(message: string, details: FailureDetails & { retryAfter: number; overtime?: number }) {
-    super(message, details);
-    this.overtime = details.overtime ?? Number.POSITIVE_INFINITY;
-  }
 }
 
 /** "Not before": a temporary failure that says when to try again. */

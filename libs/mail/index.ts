@@ -40,7 +40,6 @@ export {
   longestDelay,
   type RetryPolicy,
   retrySchema,
-  suspensionDelay,
 } from "./retry-policy.ts";
 export {
   type Keeping,

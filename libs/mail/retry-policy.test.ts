@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { durationOf } from "./duration.ts";
-import { lifetime, longestDelay, retrySchema, suspensionDelay } from "./retry-policy.ts";
+import { lifetime, longestDelay, retrySchema } from "./retry-policy.ts";
 
 const problemsOf = (value: unknown) =>
   (retrySchema.safeParse(value).error?.issues ?? []).map(
@@ -47,36 +47,4 @@ test("how long a policy goes on, and its longest pause", () => {
   assert.equal(lifetime({ firstDelay: 1, maxDelay: 10, jitter: 0 }), Number.POSITIVE_INFINITY);
   assert.equal(longestDelay({ delays: [1, 3, 2], jitter: 0 }), 3);
   assert.equal(longestDelay({ delays: [], jitter: 0 }), 0);
-});
-
-const [minute, hour, day] = [60_000, 3_600_000, 86_400_000];
-
-test("a suspension waits as long as it wants to, but not past the policy's lifetime", () => {
-  const listed = { delays: [5_000, 5 * minute, hour], jitter: 0.2 };
-  const growing = { firstDelay: 10_000, maxDelay: hour, jitter: 0.5, giveUpAfter: 5 * day };
-  const total = lifetime(listed);
-  const next = (policy: typeof listed | typeof growing, age: number) =>
-    suspensionDelay(policy, { age, wanted: 10 * minute, overtime: 0 });
-  assert.deepEqual([next(listed, 0), next(listed, total - 1_000)], [10 * minute, 1_000]);
-  assert.deepEqual([next(growing, 4 * day), next(growing, 5 * day - 1)], [10 * minute, 1]);
-  assert.equal(
-    suspensionDelay({ ...growing, giveUpAfter: undefined }, { age: 99 * day, wanted: 7, overtime: 0 }),
-    7,
-  );
-});
-
-test("past it there is a grace, counted in what it has waited: by the clock it may be over at once", () => {
-  const past = (giveUpAfter: number, overtime: number) =>
-    suspensionDelay(
-      { firstDelay: 10, maxDelay: 10, jitter: 0, giveUpAfter },
-      { age: 99 * day, wanted: 10 * minute, overtime },
-    );
-  const graces = [0, 10, 19, 20, 21].map((minutes) => past(5 * day, minutes * minute));
-  assert.deepEqual(graces, [10 * minute, 10 * minute, minute, undefined, undefined]);
-  assert.deepEqual(
-    [past(minute, 0), past(minute, minute)],
-    [minute, undefined],
-    "never longer than the schedule",
-  );
-  assert.equal(past(0, 0), undefined);
 });

@@ -78,30 +78,3 @@ export function lifetime(policy: RetryPolicy): number {
   for (let n = 0; n < attempts - 1 && sum < giveUpAfter; n++) sum += Math.min(firstDelay * 2 ** n, maxDelay);
   return Math.min(sum, giveUpAfter);
 }
-
-/** Milliseconds past its policy's lifetime that a delivery may still be suspended. */
-const longestGrace = 20 * 60_000;
-
-/** How far a delivery that is suspended has come. */
-export interface Suspension {
-  /** Milliseconds since its event was recorded. */
-  age: number;
-  /** Milliseconds after which it is to come back. */
-  wanted: number;
-  /** Milliseconds it has been suspended for since its policy's lifetime was over. */
-  overtime: number;
-}
-
-/**
- * Milliseconds until a suspended delivery comes back, or undefined when it is given up. A suspension spends no attempt,
- * and so ends by time alone: with the policy's lifetime, and a grace of as long again, twenty minutes at most. Without
- * the grace a clock that jumped, or a week without power, would end what nobody had tried.
- */
-export function suspensionDelay(
-  policy: RetryPolicy,
-  { age, wanted, overtime }: Suspension,
-): number | undefined {
-  const whole = lifetime(policy);
-  const left = age < whole ? whole - age : Math.min(whole, longestGrace) - overtime;
-  return left > 0 ? Math.min(wanted, left) : undefined;
-}

@@ -4,7 +4,6 @@ import {
   type FailureRecord,
   isSuspended,
   PermanentFailure,
-  suspensionDelay,
   TemporaryFailure,
 } from "@millrace/mail";
 import { z } from "zod";
@@ -131,9 +130,11 @@ export function failureOf(error: unknown): FailureRecord {
  * @param unit with the attempt that has failed counted
  */
 export function delayAfter(worker: WorkerDefinition, unit: Unit, error: unknown): number | undefined {
+  if (isSuspended(error)) return error.retryAfter;
   const policy = typeof worker.retry === "function" ? worker.retry(unit.data) : worker.retry;
-  const age = Date.now() - unit.at;
-  const asked = askedToWait(error);
-  if (!isSuspended(error)) return retryDelay(policy ?? defaultRetry, { attempts: unit.attempts, age, asked });
-  return suspensionDelay(policy ?? defaultRetry, { age, wanted: asked ?? 0, overtime: error.overtime });
+  return retryDelay(policy ?? defaultRetry, {
+    attempts: unit.attempts,
+    age: Date.now() - unit.at,
+    asked: askedToWait(error),
+  });
 }

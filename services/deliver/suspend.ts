@@ -1,6 +1,7 @@
-import { lifetime, longestDelay, type RetryPolicy, Suspended, suspensionDelay } from "@millrace/mail";
+import { lifetime, longestDelay, type RetryPolicy, Suspended } from "@millrace/mail";
 import type { WorkerContext } from "@millrace/pipeline";
 import type { Task } from "./delivery-task.ts";
+import { suspensionDelay } from "./suspension-delay.ts";
 import type { TargetUnavailable } from "./target-gate.ts";
 
 /** How long a message stays away from a target in trouble, in milliseconds. */
@@ -24,20 +25,22 @@ export const defaultSuspension: SuspensionTiming = { first: 60_000, longest: 600
 export function suspend(
   task: Task,
   policy: RetryPolicy,
-  { trouble, coolsFor }: TargetUnavailable,
+  unavailable: TargetUnavailable,
   at: number,
   ctx: WorkerContext,
   timing: SuspensionTiming = defaultSuspension,
 ): never {
   const { target, label, recipients, suspensions, overtime } = task;
+  const { trouble, coolsFor, turnIn } = unavailable;
   const full = Math.min(
     timing.first * 2 ** suspensions,
     timing.longest,
     Math.max(longestDelay(policy), timing.first),
   );
-  const delay = Math.round(Math.max(full * (0.5 + 0.5 * Math.random()), coolsFor));
+  const wanted = Math.max(full * (0.5 + 0.5 * Math.random()), turnIn);
   const age = Date.now() - at;
-  const wait = suspensionDelay(policy, { age, wanted: delay, overtime });
+  const delay = suspensionDelay(policy, { age, wanted, coolsFor, overtime });
+  const back = delay === undefined ? {} : { retryAfter: Math.round(delay) };
   const { code, status } = trouble;
   const reply = `delivery temporarily suspended: ${trouble.reply}`;
   ctx.emit(
@@ -45,14 +48,14 @@ export function suspend(
     {
       ...{ target, label, recipients, attempt: ctx.attempt - 1, ms: 0, reply },
       ...(code ? { code } : {}),
-      ...(wait === undefined ? {} : { nextAttemptAt: Date.now() + wait }),
+      ...(back.retryAfter === undefined ? {} : { nextAttemptAt: Date.now() + back.retryAfter }),
     },
     { key: `${target}/${ctx.attempt}/suspended/${suspensions}` },
   );
   // What the target said of this very message, if it ever did, says more than its trouble.
   const words = recipients.map((recipient) => ({ recipient, reply, code, status, permanent: false }));
   const said = task.said.length > 0 ? task.said : words;
-  const past = age < lifetime(policy) ? 0 : (wait ?? 0);
+  const past = age < lifetime(policy) ? 0 : (back.retryAfter ?? 0);
   ctx.progress({ ...task, said, suspensions: suspensions + 1, overtime: overtime + past });
-  throw new Suspended(`${label}: ${reply}`, { code, status, reply, retryAfter: delay, overtime });
+  throw new Suspended(`${label}: ${reply}`, { code, status, reply, ...back });
 }

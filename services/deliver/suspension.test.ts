@@ -21,7 +21,7 @@ const refused = ({ recipients }: DeliveryRequest): RecipientOutcome[] =>
 
 /** One target that answers as told; what came of each attempt is counted. */
 async function targetThat(
-  answer: (request: DeliveryRequest) => RecipientOutcome[],
+  answer: (request: DeliveryRequest) => RecipientOutcome[] | Promise<RecipientOutcome[]>,
   retry: RetryPolicy,
   timing: { failures: number; cooling: number; suspension: { first: number; longest: number } },
 ) {
@@ -85,19 +85,49 @@ test("messages for a target in trouble are put off without a try, and delivered 
   );
 });
 
+test("a schedule shorter than the trouble is not over before the target is tried again", async () => {
+  const { target, delivering } = await targetThat(
+    refused,
+    { delays: [100], jitter: 0 },
+    { failures: 1, cooling: 2_000, suspension: { first: 100, longest: 100 } },
+  );
+  await delivering.accept(["first@x.test"]);
+  await until(() => delivering.logged.includes("target in trouble, deliveries suspended"));
+  const tried = target.attempts.length;
+  target.answer = ({ recipients }) => recipients.map(delivered);
+  const id = await delivering.accept(["a@x.test"]);
+  const entries = (await delivering.ending(id)).map(({ event, data }) => [event, data.attempt]);
+  assert.deepEqual(entries, [
+    ["delivery.deferred", 0],
+    ["delivery.succeeded", 1],
+  ]);
+  assert.equal(tried, 1);
+});
+
 test("what is only ever suspended ends with its schedule's time and a grace, as a dead letter that names the trouble", async () => {
   const { target, delivering } = await targetThat(
     refused,
     { delays: [200, 400], jitter: 0 },
-    { failures: 1, cooling: 60_000, suspension: { first: 100, longest: 100 } },
+    { failures: 1, cooling: 100, suspension: { first: 100, longest: 100 } },
   );
   await delivering.accept(["first@x.test"]);
-  await until(() => target.attempts.length === 1);
-  const started = Date.now();
+  await until(() => delivering.logged.includes("target in trouble, deliveries suspended"));
+  // Nobody hears whether it works again: as many as may try hang.
+  const released = Promise.withResolvers<void>();
+  target.answer = async ({ recipients }) => {
+    await released.promise;
+    return recipients.map(delivered);
+  };
+  await until(async () => {
+    if (target.attempts.length < 3) await delivering.accept(["probe@x.test"]);
+    return target.attempts.length >= 3;
+  });
+  const [started, tried] = [Date.now(), target.attempts.length];
   const id = await delivering.accept(["a@x.test"]);
   const entries = await delivering.ending(id);
-  assert.ok(Date.now() - started >= 1_190, "not before its time, and as long again");
-  assert.deepEqual(target.attempts, [1]);
+  assert.ok(Date.now() - started >= 5_590, "not before its time, and a grace");
+  assert.equal(target.attempts.length, tried);
+  released.resolve();
   const dead = entries.at(-1);
   assert.equal(dead?.event, "job.dead");
   assert.equal(dead?.data.attempts, 0);

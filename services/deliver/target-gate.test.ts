@@ -137,7 +137,7 @@ test("those that a target in trouble puts off come back one by one, all of them 
     // Of those that are let in as probes once the target has cooled, none is heard of again.
     await gate.enter().catch((error: unknown) => {
       assert.ok(error instanceof TargetUnavailable);
-      away.push(error.coolsFor);
+      away.push(error.turnIn);
     });
   }
   assert.ok(away.length >= 39_990, `${away.length}`);

@@ -39,13 +39,16 @@ const guessedDuration = 500;
 export class TargetUnavailable extends Error {
   override name = "TargetUnavailable";
   readonly trouble: Cause;
-  /** Milliseconds until this delivery may be tried again: the target cools, and those put off come back one by one. */
+  /** Milliseconds until anything is tried there again. */
   readonly coolsFor: number;
+  /** Milliseconds until it is this delivery's turn: those put off come back one by one. */
+  readonly turnIn: number;
 
-  constructor(trouble: Cause, coolsFor: number) {
+  constructor(trouble: Cause, coolsFor: number, turnIn: number) {
     super(trouble.reply);
     this.trouble = trouble;
     this.coolsFor = coolsFor;
+    this.turnIn = turnIn;
   }
 }
 
@@ -137,8 +140,12 @@ export class TargetGate {
     const now = performance.now();
     this.backUntil = Math.max(this.backUntil, now) + backEvery;
     if (this.backUntil - now > allBackWithin) this.backUntil = now + allBackWithin * Math.random();
-    const coolsFor = Math.max(this.breaker.coolsFor, this.backUntil - now);
-    return new TargetUnavailable(this.breaker.trouble as Cause, coolsFor);
+    const { coolsFor } = this.breaker;
+    return new TargetUnavailable(
+      this.breaker.trouble as Cause,
+      coolsFor,
+      Math.max(coolsFor, this.backUntil - now),
+    );
   }
 
   private startWatching(): void {
