@@ -22,10 +22,16 @@ export const taskSchema = z.object({
   said: z.array(notDelivered).default([]),
   /** Edits of the header that the message was cleared with. */
   header: headerEditsSchema.optional(),
-  /** How often in a row it was put off because its target was in trouble. */
-  suspensions: z.number().int().default(0),
-  /** Milliseconds for which it was, past its schedule's time. */
-  overtime: z.number().int().default(0),
+  /** How it was put off, since it was last tried, because its target was in trouble. */
+  suspended: z
+    .object({
+      /** When the delivery was asked for that this is about: what is replayed begins anew. */
+      askedAt: z.number(),
+      times: z.number().int(),
+      /** Milliseconds for which it was, past its schedule's time. */
+      overtime: z.number(),
+    })
+    .optional(),
 });
 export type Task = z.output<typeof taskSchema>;
 

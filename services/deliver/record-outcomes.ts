@@ -32,7 +32,7 @@ export function recordOutcomes(
 
   const deferred = outcomes.filter(({ result }) => result === "deferred");
   const failed = [...task.failed, ...outcomes.filter(({ result }) => result === "failed").map(lastWords)];
-  const after = { ...task, suspensions: 0, overtime: 0, said: [...failed, ...deferred.map(lastWords)] };
+  const after = { ...task, suspended: undefined, said: [...failed, ...deferred.map(lastWords)] };
   if (deferred.length > 0) {
     const [first] = deferred as [RecipientOutcome];
     ctx.progress({ ...after, recipients: deferred.map(({ recipient }) => recipient), failed });

@@ -30,10 +30,11 @@ export function suspend(
   ctx: WorkerContext,
   timing: SuspensionTiming = defaultSuspension,
 ): never {
-  const { target, label, recipients, suspensions, overtime } = task;
+  const { target, label, recipients } = task;
+  const { times, overtime } = task.suspended?.askedAt === at ? task.suspended : { times: 0, overtime: 0 };
   const { trouble, coolsFor, turnIn } = unavailable;
   const full = Math.min(
-    timing.first * 2 ** suspensions,
+    timing.first * 2 ** times,
     timing.longest,
     Math.max(longestDelay(policy), timing.first),
   );
@@ -50,12 +51,13 @@ export function suspend(
       ...(code ? { code } : {}),
       ...(back.retryAfter === undefined ? {} : { nextAttemptAt: Date.now() + back.retryAfter }),
     },
-    { key: `${target}/${ctx.attempt}/suspended/${suspensions}` },
+    { key: `${target}/${ctx.attempt}/suspended/${times}` },
   );
   // What the target said of this very message, if it ever did, says more than its trouble.
   const words = recipients.map((recipient) => ({ recipient, reply, code, status, permanent: false }));
   const said = task.said.length > 0 ? task.said : words;
   const past = age < lifetime(policy) ? 0 : (back.retryAfter ?? 0);
-  ctx.progress({ ...task, said, suspensions: suspensions + 1, overtime: overtime + past });
+  const suspended = { askedAt: at, times: times + 1, overtime: overtime + past };
+  ctx.progress({ ...task, said, suspended });
   throw new Suspended(`${label}: ${reply}`, { code, status, reply, ...back });
 }

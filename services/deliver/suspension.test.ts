@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { type RetryPolicy, routeSchema } from "@millrace/mail";
+import { type RetryPolicy, routeSchema, type Suspended } from "@millrace/mail";
+import type { WorkerContext } from "@millrace/pipeline";
 import { until } from "@millrace/test/until";
+import { taskSchema } from "./delivery-task.ts";
+import { suspend } from "./suspend.ts";
+import { TargetUnavailable } from "./target-gate.ts";
 import { type Delivering, delivered, startDelivering } from "./testing/delivering.ts";
 import type { DeliveryRequest, RecipientOutcome } from "./transport.ts";
 
@@ -134,6 +138,26 @@ test("what is only ever suspended ends with its schedule's time and a grace, as 
   const failure = dead?.data.failure as { class: string; code: string; reply: string };
   assert.deepEqual([failure.class, failure.code], ["Suspended", "ECONNREFUSED"]);
   assert.match(failure.reply, /^delivery temporarily suspended: connect ECONNREFUSED/);
+});
+
+test("what is replayed has all its time again, and its grace", () => {
+  const suspended = { askedAt: 1, times: 9, overtime: 3_600_000 };
+  const task = taskSchema.parse({ target: "t", label: "t", recipients: ["a@x.test"], suspended });
+  const unavailable = new TargetUnavailable({ reply: "connect ECONNREFUSED" }, 0, 0);
+  const putOff = (at: number) => {
+    const kept: unknown[] = [];
+    const ctx = { attempt: 1, emit() {}, progress: (data: unknown) => void kept.push(data) };
+    try {
+      suspend(task, { delays: [1_000], jitter: 0 }, unavailable, at, ctx as unknown as WorkerContext);
+    } catch (error) {
+      return { back: (error as Suspended).retryAfter, kept: taskSchema.parse(kept[0]).suspended };
+    }
+  };
+  assert.equal(putOff(1)?.back, undefined);
+  const [now, again] = [Date.now(), putOff(Date.now())];
+  assert.ok(again?.back !== undefined && again.back > 900, `${again?.back}`);
+  assert.deepEqual(again.kept, { askedAt: again.kept?.askedAt, times: 1, overtime: 0 });
+  assert.ok(Number(again.kept?.askedAt) >= now);
 });
 
 test("refusals of single messages are no trouble of the target's", async () => {
