@@ -28,8 +28,8 @@ export const taskSchema = z.object({
       /** When the delivery was asked for that this is about: what is replayed begins anew. */
       askedAt: z.number(),
       times: z.number().int(),
-      /** Milliseconds for which it was, past its schedule's time. */
       overtime: z.number(),
+      outwaited: z.boolean(),
     })
     .optional(),
 });

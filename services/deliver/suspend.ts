@@ -1,4 +1,4 @@
-import { lifetime, longestDelay, type RetryPolicy, Suspended } from "@millrace/mail";
+import { longestDelay, type RetryPolicy, Suspended } from "@millrace/mail";
 import type { WorkerContext } from "@millrace/pipeline";
 import type { Task } from "./delivery-task.ts";
 import { suspensionDelay } from "./suspension-delay.ts";
@@ -13,6 +13,8 @@ export interface SuspensionTiming {
 }
 
 export const defaultSuspension: SuspensionTiming = { first: 60_000, longest: 600_000 };
+
+const never = { times: 0, overtime: 0, outwaited: false };
 
 /**
  * Puts a delivery off that would only run into the trouble of the ones before it. It has spent no attempt, so the long
@@ -31,17 +33,17 @@ export function suspend(
   timing: SuspensionTiming = defaultSuspension,
 ): never {
   const { target, label, recipients } = task;
-  const { times, overtime } = task.suspended?.askedAt === at ? task.suspended : { times: 0, overtime: 0 };
+  const before = task.suspended?.askedAt === at ? task.suspended : never;
   const { trouble, coolsFor, turnIn } = unavailable;
   const full = Math.min(
-    timing.first * 2 ** times,
+    timing.first * 2 ** before.times,
     timing.longest,
     Math.max(longestDelay(policy), timing.first),
   );
   const wanted = Math.max(full * (0.5 + 0.5 * Math.random()), turnIn);
   const age = Date.now() - at;
-  const delay = suspensionDelay(policy, { age, wanted, coolsFor, overtime });
-  const back = delay === undefined ? {} : { retryAfter: Math.round(delay) };
+  const next = suspensionDelay(policy, { age, wanted, coolsFor }, before);
+  const retryAfter = next && Math.round(next.delay);
   const { code, status } = trouble;
   const reply = `delivery temporarily suspended: ${trouble.reply}`;
   ctx.emit(
@@ -49,15 +51,17 @@ export function suspend(
     {
       ...{ target, label, recipients, attempt: ctx.attempt - 1, ms: 0, reply },
       ...(code ? { code } : {}),
-      ...(back.retryAfter === undefined ? {} : { nextAttemptAt: Date.now() + back.retryAfter }),
+      ...(retryAfter === undefined ? {} : { nextAttemptAt: Date.now() + retryAfter }),
     },
-    { key: `${target}/${ctx.attempt}/suspended/${times}` },
+    { key: `${target}/${ctx.attempt}/suspended/${before.times}` },
   );
   // What the target said of this very message, if it ever did, says more than its trouble.
   const words = recipients.map((recipient) => ({ recipient, reply, code, status, permanent: false }));
   const said = task.said.length > 0 ? task.said : words;
-  const past = age < lifetime(policy) ? 0 : (back.retryAfter ?? 0);
-  const suspended = { askedAt: at, times: times + 1, overtime: overtime + past };
-  ctx.progress({ ...task, said, suspended });
-  throw new Suspended(`${label}: ${reply}`, { code, status, reply, ...back });
+  const { overtime, outwaited } = next ?? before;
+  ctx.progress({ ...task, said, suspended: { askedAt: at, times: before.times + 1, overtime, outwaited } });
+  throw new Suspended(`${label}: ${reply}`, {
+    ...{ code, status, reply },
+    ...(retryAfter === undefined ? {} : { retryAfter }),
+  });
 }

@@ -141,7 +141,7 @@ test("what is only ever suspended ends with its schedule's time and a grace, as 
 });
 
 test("what is replayed has all its time again, and its grace", () => {
-  const suspended = { askedAt: 1, times: 9, overtime: 3_600_000 };
+  const suspended = { askedAt: 1, times: 9, overtime: 3_600_000, outwaited: true };
   const task = taskSchema.parse({ target: "t", label: "t", recipients: ["a@x.test"], suspended });
   const unavailable = new TargetUnavailable({ reply: "connect ECONNREFUSED" }, 0, 0);
   const putOff = (at: number) => {
@@ -154,10 +154,10 @@ test("what is replayed has all its time again, and its grace", () => {
     }
   };
   assert.equal(putOff(1)?.back, undefined);
-  const [now, again] = [Date.now(), putOff(Date.now())];
-  assert.ok(again?.back !== undefined && again.back > 900, `${again?.back}`);
-  assert.deepEqual(again.kept, { askedAt: again.kept?.askedAt, times: 1, overtime: 0 });
-  assert.ok(Number(again.kept?.askedAt) >= now);
+  const now = Date.now();
+  const again = putOff(now);
+  assert.ok(again?.back !== undefined && again.back > 500, `${again?.back}`);
+  assert.deepEqual(again.kept, { askedAt: now, times: 1, overtime: 0, outwaited: false });
 });
 
 test("refusals of single messages are no trouble of the target's", async () => {
