@@ -31,7 +31,9 @@ export const taskSchema = z.object({
       overtime: z.number(),
       outwaited: z.boolean(),
     })
-    .optional(),
+    .optional()
+    // Of another version's making: no reason to keep a message.
+    .catch(undefined),
 });
 export type Task = z.output<typeof taskSchema>;
 
