@@ -175,6 +175,7 @@ describe("millrace doctor without a host", () => {
     try {
       const silent = await diagnose(still, []);
       assert.deepEqual(silent.failed, ["processes", "redis", "port"]);
+      assert.match(silent.of("port").seen, /nothing listens on 127\.0\.0\.1 port 1$/);
       assert.match(silent.of("port").cure ?? "", /millrace up/);
     } finally {
       await still.remove();

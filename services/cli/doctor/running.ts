@@ -36,7 +36,7 @@ export function ourEdges(
     if (!edges.some((edge) => edge.number === number))
       edges.push({
         ...{ number, isRunning: false, folder: model?.folder ?? config.root },
-        environment: model?.environment ?? {},
+        environment: model?.environment ?? ourSettings(),
       });
   return edges.sort((one, other) => one.number - other.number);
 }
