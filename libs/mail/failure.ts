@@ -46,7 +46,7 @@ export class TemporaryFailure extends Error {
   /** Milliseconds to wait before the next attempt, when the far side asked for it. */
   readonly retryAfter: number | undefined;
 
-  constructor(message: string, details: FailureDetails & { retryAfter?: number } = {}) {
+  constructor(message: string, details: FailureDetails & { retryAfter?: number | undefined } = {}) {
     super(message, { cause: details.cause });
     this.status = details.status ?? "4.0.0";
     this.reply = details.reply;

@@ -55,3 +55,4 @@ export {
   targetsFor,
 } from "./route.ts";
 export { linkLifetime, signLink, verifyLink } from "./signed-link.ts";
+export { toldByKey } from "./told-by-key.ts";

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { addressFileName, fnv1a } from "./address.ts";
 import { type RetryPolicy, retrySchema } from "./retry-policy.ts";
+import { toldByKey } from "./told-by-key.ts";
 
 const maildirTarget = z.strictObject({
   /** Folder of the Maildir. `{recipient}` stands for the recipient's address, made safe for a file name. */
@@ -33,24 +34,10 @@ const webhookTarget = z.strictObject({
 const targetSchemas = { maildir: maildirTarget, smtp: smtpTarget, lmtp: lmtpTarget, webhook: webhookTarget };
 export type TargetConfig = z.output<(typeof targetSchemas)[TransportName]>;
 
-/** A target, told by its first key. Not a union: one would only say that nothing fits, not what is wrong. */
-export const targetSchema = z.unknown().transform((value, context): TargetConfig => {
-  const name = (Object.keys(targetSchemas) as TransportName[]).find(
-    (key) => typeof value === "object" && value !== null && key in value,
-  );
-  if (!name) {
-    const message =
-      'a target is one of { maildir: "path" }, { smtp: "smtp://host:port" }, { lmtp: "host:port" }, { webhook: "https://…" }';
-    context.issues.push({ code: "custom", message, input: value });
-    return z.NEVER;
-  }
-  const result = targetSchemas[name].safeParse(value);
-  if (result.success) return result.data;
-  for (const { message, path } of result.error.issues) {
-    context.issues.push({ code: "custom", message, path, input: value });
-  }
-  return z.NEVER;
-});
+export const targetSchema = toldByKey(
+  targetSchemas,
+  'a target is one of { maildir: "path" }, { smtp: "smtp://host:port" }, { lmtp: "host:port" }, { webhook: "https://…" }',
+);
 
 /** How long mail stays in the mail store once it is delivered or has failed. Neither limit: for ever. */
 export const keepingSchema = z

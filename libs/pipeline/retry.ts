@@ -31,7 +31,8 @@ const fewestAttempts = 3;
  * Milliseconds to wait before the next attempt, or undefined when there is none.
  *
  * A list ends with its last delay, a growing policy after `attempts` or `giveUpAfter`, whichever comes first; the
- * last attempt is made when that time is over, not before. (What is suspended has made no attempt, and says itself when it comes back.)
+ * last attempt is made when that time is over, not before. What is suspended has made no attempt, and says itself when
+ * it comes back.
  * @param random a number from 0 to 1
  */
 export function retryDelay(

@@ -1,4 +1,4 @@
-import { durationSchema } from "@millrace/mail";
+import { durationSchema, toldByKey } from "@millrace/mail";
 import { z } from "zod";
 
 /** A client waits for the reply to AUTH no longer than for one to another command. */
@@ -22,19 +22,8 @@ const httpAuth = z.strictObject({
 export type HttpAuthConfig = z.output<typeof httpAuth>;
 export type AuthConfig = z.output<typeof fileAuth> | HttpAuthConfig;
 
-/** Who knows the users, told by its first key. Not a union: one would only say that nothing fits, not what is wrong. */
-export const authSchema = z.unknown().transform((value, context): AuthConfig => {
-  const given = typeof value === "object" && value !== null ? value : {};
-  const schema = "file" in given ? fileAuth : "http" in given ? httpAuth : undefined;
-  if (!schema) {
-    const message =
-      'auth is { file: "./users.htpasswd" } or { http: "https://…" }; leave it out for the users of `millrace user`';
-    context.issues.push({ code: "custom", message, input: value });
-    return z.NEVER;
-  }
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  for (const { message, path } of result.error.issues)
-    context.issues.push({ code: "custom", message, path, input: value });
-  return z.NEVER;
-});
+/** Who knows the users. */
+export const authSchema = toldByKey(
+  { file: fileAuth, http: httpAuth },
+  'auth is { file: "./users.htpasswd" } or { http: "https://…" }; leave it out for the users of `millrace user`',
+);

@@ -1,4 +1,4 @@
-import { durationSchema } from "@millrace/mail";
+import { durationSchema, toldByKey } from "@millrace/mail";
 import { z } from "zod";
 
 /** Milliseconds one policy may have at most: several may be asked, and a client waits five minutes for a reply. */
@@ -41,18 +41,8 @@ export type FilePolicyConfig = z.output<typeof filePolicy>;
 export type HttpPolicyConfig = z.output<typeof httpPolicy>;
 export type PolicyConfig = FilePolicyConfig | HttpPolicyConfig;
 
-/** An entry of `policies`, told by its first key. Not a union: one would only say that nothing fits, not what is wrong. */
-export const policySchema = z.unknown().transform((value, context): PolicyConfig => {
-  const given = typeof value === "object" && value !== null ? value : {};
-  const schema = "file" in given ? filePolicy : "http" in given ? httpPolicy : undefined;
-  if (!schema) {
-    const message = 'a policy is { file: "./my-policy.ts" } or { http: "https://…", on: ["rcpt"] }';
-    context.issues.push({ code: "custom", message, input: value });
-    return z.NEVER;
-  }
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  for (const { message, path } of result.error.issues)
-    context.issues.push({ code: "custom", message, path, input: value });
-  return z.NEVER;
-});
+/** An entry of `policies`. */
+export const policySchema = toldByKey(
+  { file: filePolicy, http: httpPolicy },
+  'a policy is { file: "./my-policy.ts" } or { http: "https://…", on: ["rcpt"] }',
+);

@@ -1,5 +1,6 @@
 import { type BouncedRecipient, headerEditsSchema } from "@millrace/mail";
 import { z } from "zod";
+import { suspensionSchema } from "./suspension-delay.ts";
 import type { RecipientOutcome } from "./transport.ts";
 
 const notDelivered = z.object({
@@ -23,13 +24,11 @@ export const taskSchema = z.object({
   /** Edits of the header that the message was cleared with. */
   header: headerEditsSchema.optional(),
   /** How it was put off, since it was last tried, because its target was in trouble. */
-  suspended: z
-    .object({
+  suspended: suspensionSchema
+    .extend({
       /** When the delivery was asked for that this is about: what is replayed begins anew. */
       askedAt: z.number(),
       times: z.number().int(),
-      overtime: z.number(),
-      outwaited: z.boolean(),
     })
     .optional()
     // Of another version's making: no reason to keep a message.

@@ -60,8 +60,5 @@ export function suspend(
   const said = task.said.length > 0 ? task.said : words;
   const { overtime, outwaited } = next ?? before;
   ctx.progress({ ...task, said, suspended: { askedAt: at, times: before.times + 1, overtime, outwaited } });
-  throw new Suspended(`${label}: ${reply}`, {
-    ...{ code, status, reply },
-    ...(retryAfter === undefined ? {} : { retryAfter }),
-  });
+  throw new Suspended(`${label}: ${reply}`, { code, status, reply, retryAfter });
 }

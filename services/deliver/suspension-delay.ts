@@ -1,15 +1,17 @@
 import { lifetime, type RetryPolicy } from "@millrace/mail";
+import { z } from "zod";
 
 /** How long past its policy's lifetime a delivery may still be suspended: as long again, within these milliseconds. */
 const [shortestGrace, longestGrace] = [5_000, 20 * 60_000];
 
 /** Of a delivery that its target's trouble has put off. */
-export interface Suspension {
+export const suspensionSchema = z.object({
   /** Milliseconds of its grace that are spent. */
-  overtime: number;
+  overtime: z.number(),
   /** It was put off past its time, to when its target would be tried again. */
-  outwaited: boolean;
-}
+  outwaited: z.boolean(),
+});
+export type Suspension = z.output<typeof suspensionSchema>;
 
 /** Durations in milliseconds. */
 interface Trouble {
