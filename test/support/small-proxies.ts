@@ -8,6 +8,14 @@ export interface SmallProxy extends ProxyProcess {
   port: number;
 }
 
+/** What a file for HAProxy begins with. */
+export const haproxyDefaults = `defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+`;
+
 // Each has a second port: what stands behind the first may be anything, and tell nothing of whether the proxy is there.
 
 /**
@@ -24,12 +32,7 @@ export async function startHaproxy(
   const file = join(folder, `haproxy-${port}.cfg`);
   writeFileSync(
     file,
-    `defaults
-    mode tcp
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-frontend smtp
+    `${haproxyDefaults}frontend smtp
     bind 127.0.0.1:${port}${pem && ` ssl crt ${pem}`}
     ${more}
     default_backend edge

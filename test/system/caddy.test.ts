@@ -1,12 +1,11 @@
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
 import { after, afterEach, before, describe, test } from "node:test";
 import type { Envelope } from "@millrace/mail";
 import { noCaddy, reloadCaddy } from "../support/caddy.ts";
 import { closedPort } from "../support/free-port.ts";
 import { HeldSessions, said } from "../support/held-sessions.ts";
+import { listens } from "../support/listens.ts";
 import { type Edge, ProxiedEdges } from "../support/proxied-edges.ts";
 import { mail, sendAll } from "../support/sender.ts";
 import { until } from "../support/until.ts";
@@ -97,7 +96,7 @@ describe("three edges behind Caddy with caddy-l4", { skip: noCaddy }, () => {
         process.kill(supervisor, "SIGSTOP");
         process.kill(proxied.pidOf(victim), "SIGKILL");
         // A process takes a moment to die, and what it has been given by then goes with it.
-        await until(async () => !(await isOpen(victim.behindTls)));
+        await until(async () => !(await listens(victim.behindTls)));
         await sessions.openMany(8, ports.smtps);
         // Its two are told that they are over; all others, and eight more, are with the two edges that are left.
         await until(() => sessions.all.filter((socket) => socket.destroyed).length === 2);
@@ -149,7 +148,7 @@ describe("three edges behind Caddy with caddy-l4", { skip: noCaddy }, () => {
     } finally {
       await stop();
     }
-    await until(() => isOpen(leaving.behindTls));
+    await until(() => listens(leaving.behindTls));
   });
 
   test("an edge just stops under load: senders come again, new sessions go on, and nothing acknowledged is lost", async () => {
@@ -162,7 +161,7 @@ describe("three edges behind Caddy with caddy-l4", { skip: noCaddy }, () => {
       await underLoad(ports.starttls, stopping, async function stopped() {
         process.kill(proxied.pidOf(stopping), "SIGTERM");
         assert.match(await Promise.race(told), /^421 4\.3\.2 /);
-        await until(async () => !(await isOpen(stopping.behindTls)));
+        await until(async () => !(await listens(stopping.behindTls)));
         await sessions.openMany(3, ports.smtps);
       });
       sessions.end();
@@ -170,7 +169,7 @@ describe("three edges behind Caddy with caddy-l4", { skip: noCaddy }, () => {
     } finally {
       await stop();
     }
-    await until(() => isOpen(stopping.behindTls));
+    await until(() => listens(stopping.behindTls));
   });
 
   test("while it migrates, a quarter is a quarter, and with no edge to move to everybody stays", async () => {
@@ -200,16 +199,4 @@ describe("three edges behind Caddy with caddy-l4", { skip: noCaddy }, () => {
 
 function parentOf(pid: number): number {
   return Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
-}
-
-async function isOpen(port: number): Promise<boolean> {
-  const socket = connect({ port, host: "127.0.0.1" });
-  try {
-    await once(socket, "connect");
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
-  }
 }

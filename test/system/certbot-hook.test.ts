@@ -8,7 +8,7 @@ import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { certificate } from "../support/certificate.ts";
 import { freePort } from "../support/free-port.ts";
-import { Installation } from "../support/millrace.ts";
+import { hookedEdge } from "../support/hooked-edge.ts";
 import { pathOfOwnNginx } from "../support/own-nginx.ts";
 import { serverPath, startProxy } from "../support/proxy-process.ts";
 import { noop, shownCertificate } from "../support/shown-certificate.ts";
@@ -25,22 +25,7 @@ describe("a certificate is renewed while sessions are open", () => {
   mkdirSync(lineage, { recursive: true });
   renew();
   const tls = join(folder, "tls");
-  const millrace = new Installation({
-    config: {
-      hostname: name,
-      listeners: [
-        { name: "behind-tls", port: 0, tls: "proxy", proxyProtocol: { from: "127.0.0.1" } },
-        {
-          name: "native",
-          port: 0,
-          tls: "implicit",
-          cert: join(tls, "current/fullchain.pem"),
-          key: join(tls, "current/privkey.pem"),
-        },
-      ],
-    },
-    env: { LOG_LEVEL: "info" },
-  });
+  const millrace = hookedEdge(name, tls, { LOG_LEVEL: "info" });
 
   before(async () => {
     await hook("edge", ["--cert", tls, "--group", String((await run("id", ["-gn"])).stdout.trim())]);

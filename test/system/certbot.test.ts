@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { freePort } from "../support/free-port.ts";
-import { Installation } from "../support/millrace.ts";
+import { hookedEdge } from "../support/hooked-edge.ts";
 import { pathOfOwnNginx } from "../support/own-nginx.ts";
 import { type Pebble, startPebble } from "../support/pebble.ts";
 import { type ProxyProcess, serverPath, startProxy } from "../support/proxy-process.ts";
@@ -28,21 +28,7 @@ describe("certbot renews a certificate that HAProxy, nginx and an edge show", ()
   const hooks = join(letsEncrypt, "renewal-hooks/deploy");
   const tls = join(folder, "tls");
   const pem = join(folder, "haproxy.pem");
-  const millrace = new Installation({
-    config: {
-      hostname: name,
-      listeners: [
-        { name: "behind-tls", port: 0, tls: "proxy", proxyProtocol: { from: "127.0.0.1" } },
-        {
-          name: "native",
-          port: 0,
-          tls: "implicit",
-          cert: join(tls, "current/fullchain.pem"),
-          key: join(tls, "current/privkey.pem"),
-        },
-      ],
-    },
-  });
+  const millrace = hookedEdge(name, tls);
   const ports: Record<"haproxy" | "nginx" | "edge", number> = { haproxy: 0, nginx: 0, edge: 0 };
   const proxies: ProxyProcess[] = [];
   let challengePort: number;

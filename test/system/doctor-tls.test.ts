@@ -10,6 +10,7 @@ import { diagnose } from "../support/doctor.ts";
 import { freePort } from "../support/free-port.ts";
 import { Installation } from "../support/millrace.ts";
 import { startProxy } from "../support/proxy-process.ts";
+import { haproxyDefaults } from "../support/small-proxies.ts";
 
 const name = "mx.example.test";
 const servername = ["--servername", name];
@@ -188,12 +189,7 @@ describe("millrace doctor before edges and proxies whose TLS is right or wrong",
     const file = join(folder, "versions.cfg");
     writeFileSync(
       file,
-      `defaults
-    mode tcp
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-    default_backend edge
+      `${haproxyDefaults}    default_backend edge
 frontend old
     bind 127.0.0.1:${old} ssl crt ${good.both} ssl-min-ver TLSv1.0 ciphers DEFAULT@SECLEVEL=0
 frontend new

@@ -1,6 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { listens, type Program, startProgram } from "./program.ts";
+import { listens } from "@millrace/test/listens";
+import { type Program, startProgram } from "./program.ts";
 
 export interface Clamd extends Program {
   socket: string;

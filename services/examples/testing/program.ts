@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { connect } from "node:net";
 import { delimiter } from "node:path";
 import { until } from "@millrace/test/until";
 
@@ -61,17 +60,4 @@ export async function startProgram(
 
 function hasEnded(child: ChildProcess): boolean {
   return child.exitCode !== null || child.signalCode !== null;
-}
-
-/** Whether somebody listens there: a port of this machine, or a socket's path. */
-export async function listens(at: number | string): Promise<boolean> {
-  const socket = typeof at === "number" ? connect(at, "127.0.0.1") : connect(at);
-  try {
-    await once(socket, "connect");
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
-  }
 }

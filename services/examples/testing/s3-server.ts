@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { freePort } from "@millrace/test/free-port";
-import { listens, type Program, startProgram } from "./program.ts";
+import { listens } from "@millrace/test/listens";
+import { type Program, startProgram } from "./program.ts";
 
 /** Where `npm test` has installed it. */
 const command = resolve(import.meta.dirname, "../../../node_modules/.cache/s3-server/bin/moto_server");
